@@ -1,0 +1,1 @@
+//! Words on the wire. No clock, no I/O.

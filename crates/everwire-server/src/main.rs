@@ -1,0 +1,2 @@
+//! The Everwire server.
+fn main() {}
