@@ -1,0 +1,402 @@
+import { Backoff } from './backoff.js';
+import { Channel } from './channel.js';
+import { Emitter } from './emitter.js';
+import { environment, watchWake } from './env.js';
+import { EverwireError } from './error.js';
+import { Link } from './link.js';
+import { verdict } from './verdict.js';
+
+/**
+ * @typedef {'idle' | 'connecting' | 'connected' | 'waiting' | 'closed'} ClientState
+ *
+ * @typedef {object} ClientStateEvent
+ * @property {ClientState} state
+ * @property {number} [retry_in_ms] with `waiting`
+ * @property {number} [code] with `waiting` and `closed`: the close code of the connection that ended
+ * @property {string} [reason] with `waiting` and `closed`, in words
+ * @property {boolean} [resumed] with `connected`: still the same member as before the break
+ *
+ * @typedef {object} ClientOptions
+ * @property {string | (() => string | Promise<string>)} [token] a function is asked anew for every connection
+ * @property {string} [name] of the application, for the server's log
+ * @property {any} [WebSocket] where the runtime has none, the one of the `ws` package
+ * @property {Partial<import('./env.js').Env>} [env] another clock, for tests
+ *
+ * @typedef {{ state: ClientStateEvent, error: EverwireError }} ClientEvents `error`: what the server refused without
+ *   being asked for an answer
+ */
+
+const QUEUE_MAX = 1_000;
+// The server knows a message id for 5 minutes; a repetition must arrive within them.
+const REPEAT_MS = 270_000;
+const OVERLAP_MS = 5_000;
+
+/**
+ * A connection that comes back. It opens with the first thing it is needed for and goes on until `close()`, or until the
+ * server says that coming back is no use (`state` is then `closed`, with the reason).
+ *
+ * What becomes of commands over a break: those not sent yet wait for the next connection, in their order. Of those sent
+ * and not answered, publishes are repeated (see `Channel.publish`), all others reject with `disconnected`.
+ *
+ * @extends {Emitter<ClientEvents>}
+ */
+export class Client extends Emitter {
+  /** @type {ClientState} */
+  state = 'idle';
+  /** Public id of this connection, as others see it in `from` and in presence. @type {string | undefined} */
+  id;
+  /** What the server allows: `message_bytes`, `channels`, `commands_per_second`. @type {Record<string, number>} */
+  limits = {};
+
+  #url;
+  #options;
+  #env;
+  #backoff;
+  /** @type {Map<string, Channel>} */
+  #channels = new Map();
+  /** Commands that were not sent on any link that lives. @type {import('./link.js').Command[]} */
+  #queue = [];
+  #next_id = 1;
+  /** The link in use. @type {Link | null} */
+  #link = null;
+  /** The link that is being opened. @type {Link | null} */
+  #next = null;
+  /** Secret by which the server knows us again. @type {string | undefined} */
+  #session;
+  #spread_ms = 0;
+  /** @type {any} */
+  #timer;
+  /** The server, or `cut()`, named the time: waking up doesn't shorten it. */
+  #held = false;
+  #held_until = 0;
+  #dials = 0;
+  /** @type {() => void} */
+  #unwatch = () => {};
+  /** @type {import('./link.js').LinkOwner} */
+  #owner = {
+    linkReady: (link, connected) => this.#ready(link, connected),
+    linkPush: (link, frame) => this.#push(link, frame),
+    linkDown: (link, code, reason, refusal) => this.#down(link, code, reason, refusal),
+  };
+
+  /**
+   * @param {string | URL} url
+   * @param {ClientOptions} options
+   */
+  constructor(url, options) {
+    super();
+    this.#env = environment({ ...(options.WebSocket && { WebSocket: options.WebSocket }), ...options.env });
+    this.#url = url;
+    this.#options = options;
+    this.#backoff = new Backoff(this.#env.random);
+  }
+
+  /**
+   * The channel of this name; the same object every time. Its options count when it is first named.
+   *
+   * @param {string} name
+   * @param {import('./channel.js').ChannelOptions} [options]
+   * @returns {Channel}
+   */
+  channel(name, options = {}) {
+    let channel = this.#channels.get(name);
+    if (!channel) {
+      channel = new Channel(name, options, {
+        ask: (frame, keep, settle) => this.#ask(frame, keep, settle),
+        later: (error, attempt, run) => this.#later(error, attempt, run),
+        need: (one) => {
+          this.open();
+          if (this.#link) one.attach(this.#link);
+        },
+      });
+      this.#channels.set(name, channel);
+    }
+    return channel;
+  }
+
+  /** Connects, if nothing did so yet; and again after `closed`. */
+  open() {
+    if (this.state !== 'idle' && this.state !== 'closed') return;
+    this.#unwatch();
+    this.#unwatch = watchWake(this.#env.page, () => this.#wake());
+    this.#dial();
+  }
+
+  /** The round trip to the server and back, in ms. @returns {Promise<number>} */
+  ping() {
+    const start = performance.now();
+    return new Promise((resolve, reject) => {
+      this.#ask({ type: 'ping' }, false, (error) => (error ? reject(error) : resolve(performance.now() - start)));
+    });
+  }
+
+  /** Leaves for good. Commands that wait reject with `closed`. */
+  close() {
+    this.#finish(1000, 'closed by the client');
+  }
+
+  /**
+   * For demonstrations and tests: breaks the connection without a goodbye and stays away for this long.
+   *
+   * @param {number} ms
+   */
+  cut(ms) {
+    if (this.state === 'idle' || this.state === 'closed') return;
+    this.#held_until = this.#env.now() + ms;
+    const links = [this.#link, this.#next];
+    for (const link of links) link?.drop('cut');
+    if (links.some(Boolean)) return;
+    this.#dials++;
+    this.#retry(0, 1006, 'cut');
+  }
+
+  async #dial() {
+    this.#env.clearTimeout(this.#timer);
+    this.#held = false;
+    if (this.#next) return;
+    const dial = ++this.#dials;
+    if (!this.#link) this.#state({ state: 'connecting' });
+    const { token, name } = this.#options;
+    let link;
+    try {
+      const given = typeof token === 'function' ? await token() : token;
+      if (dial !== this.#dials) return;
+      const hello = { type: 'connect', id: this.#next_id++, token: given, name, heartbeat: true, resume: this.#session };
+      const socket = new this.#env.WebSocket(address(this.#url), ['everwire.v1']);
+      link = new Link(this.#env, socket, hello, this.#owner);
+    } catch (fault) {
+      if (dial !== this.#dials) return;
+      const { message, name: kind } = /** @type {Error} */ (fault);
+      // The browser refuses the address, at once and forever. What else is thrown came from the token function.
+      if (kind === 'SyntaxError' || kind === 'SecurityError') this.#finish(1006, message);
+      else this.#retry(this.#backoff.next(), 1006, message);
+      return;
+    }
+    this.#next = link;
+  }
+
+  /**
+   * @param {Link} link
+   * @param {any} connected
+   */
+  #ready(link, connected) {
+    const previous = this.#link;
+    this.#link = link;
+    this.#next = null;
+    this.#session = connected.session;
+    this.#spread_ms = connected.reconnect_spread_ms ?? 0;
+    this.id = connected.client;
+    this.limits = connected.limits ?? {};
+    const known = connected.resumed === true || connected.user !== undefined;
+    // A link that lives beside the new one answers what the server could not recognise on the new one.
+    if (previous && known) this.#requeue(previous);
+    this.#doubt(known);
+    this.#state({ state: 'connected', resumed: connected.resumed === true });
+    let open = 1;
+    const done = () => --open || previous?.close();
+    for (const channel of this.#channels.values()) {
+      open++;
+      channel.attach(link, done);
+    }
+    done();
+    if (previous) this.#env.setTimeout(() => previous.close(), OVERLAP_MS);
+    for (const command of this.#queue.splice(0)) this.#send(command);
+  }
+
+  /**
+   * @param {Link} link
+   * @param {any} frame
+   */
+  #push(link, frame) {
+    if (frame.channel !== undefined) this.#channels.get(frame.channel)?.push(link, frame);
+    else if (frame.type === 'error') this.emit('error', EverwireError.from(frame));
+    else if (frame.type === 'bye' && frame.reconnect && frame.code === 'draining' && link === this.#link) {
+      // Over before it is over: the new connection opens first, and takes over.
+      this.#again(this.#within(frame));
+    }
+  }
+
+  /**
+   * @param {Link} link
+   * @param {number} code
+   * @param {string} reason
+   * @param {EverwireError} [refusal]
+   */
+  #down(link, code, reason, refusal) {
+    if (link === this.#link && this.state !== 'closed') this.#requeue(link);
+    this.#abandon(link);
+    if (link === this.#link) this.#link = null;
+    else if (link === this.#next) this.#next = null;
+    else return; // Its successor is in use already.
+    for (const channel of this.#channels.values()) channel.detach(link);
+    if (this.state === 'closed') return;
+    if (link.ready_at) this.#backoff.ended(this.#env.now() - link.ready_at);
+    // The replacement of a drained connection did not come about: try again while the old one lives.
+    if (this.#link) return this.#again(this.#backoff.next());
+    if (this.#next) return this.#state({ state: 'connecting' });
+    this.#lost(link, code, refusal?.message || reason || link.bye?.frame.message || 'connection lost', refusal);
+  }
+
+  /**
+   * The last link is gone: when to come back, if at all.
+   *
+   * @param {Link} link
+   * @param {number} code
+   * @param {string} reason
+   * @param {EverwireError} [refusal]
+   */
+  #lost(link, code, reason, refusal) {
+    const bye = link.bye?.frame;
+    // A function may give a fresh token in place of one that ran out.
+    const stale = refusal?.code === 'token_expired' && typeof this.#options.token === 'function';
+    if (bye?.reconnect === false || (verdict(code) === 'never' && !stale)) {
+      return this.#finish(code, bye?.message ?? reason);
+    }
+    let wait = this.#backoff.next();
+    if (verdict(code) === 'at_once' && this.#backoff.attempt === 1) wait = 0;
+    else if (bye?.after_ms) wait = this.#within(bye) - (this.#env.now() - (link.bye?.at ?? 0));
+    else if (link.ready_at && code < 4000) wait += this.#backoff.between(0, this.#spread_ms);
+    if (refusal?.retry_after_ms) wait = Math.max(wait, refusal.retry_after_ms);
+    this.#held = !!(bye?.after_ms || refusal?.retry_after_ms);
+    this.#retry(wait, code, reason);
+  }
+
+  /**
+   * @param {number} wait_ms
+   * @param {number} code
+   * @param {string} reason
+   */
+  #retry(wait_ms, code, reason) {
+    const hold = this.#held_until - this.#env.now();
+    if (hold > 0) {
+      this.#held = true;
+      wait_ms = hold;
+    }
+    wait_ms = Math.max(0, Math.round(wait_ms));
+    this.#again(wait_ms);
+    this.#state({ state: 'waiting', retry_in_ms: wait_ms, code, reason });
+  }
+
+  /** @param {number} wait_ms */
+  #again(wait_ms) {
+    this.#env.clearTimeout(this.#timer);
+    this.#timer = this.#env.setTimeout(() => this.#dial(), wait_ms);
+  }
+
+  /** @param {any} bye */
+  #within({ after_ms: [low, high] = [0, 0] }) {
+    return this.#backoff.between(low, high);
+  }
+
+  /** The page or the machine may have slept: is the connection still there? */
+  #wake() {
+    if (this.#link) this.#link.probe();
+    else if (this.state === 'waiting' && !this.#held) this.#dial();
+  }
+
+  /**
+   * @param {number} code
+   * @param {string} reason
+   */
+  #finish(code, reason) {
+    this.#dials++;
+    this.#env.clearTimeout(this.#timer);
+    this.#unwatch();
+    const links = [this.#link, this.#next];
+    this.#state({ state: 'closed', code, reason });
+    for (const link of links) link?.close();
+    const error = new EverwireError('closed', reason);
+    for (const command of this.#queue.splice(0)) command.settle(error);
+  }
+
+  /**
+   * @param {Record<string, any>} frame
+   * @param {boolean} keep
+   * @param {import('./link.js').Command['settle']} settle
+   */
+  #ask(frame, keep, settle) {
+    if (this.#queue.length >= QUEUE_MAX) return settle(new EverwireError('queue_full', 'no connection, and too many commands wait'));
+    if (this.state === 'closed') return settle(new EverwireError('closed', 'the client is closed'));
+    this.open();
+    this.#send({ frame: { ...frame, id: this.#next_id++ }, keep, settle, sent_at: 0 });
+  }
+
+  /** @param {import('./link.js').Command} command */
+  #send(command) {
+    if (!this.#link) return void this.#queue.push(command);
+    const limit = this.limits.message_bytes;
+    // Sending it would end the connection, and for good.
+    if (limit && new TextEncoder().encode(JSON.stringify(command.frame)).length > limit) {
+      return command.settle(new EverwireError('too_large', `more than the ${limit} bytes that this server takes`));
+    }
+    this.#link.ask(command);
+  }
+
+  /**
+   * Takes what may be repeated from a link.
+   * @param {Link} link
+   */
+  #requeue(link) {
+    const kept = [...link.pending.values()].filter((command) => command.keep);
+    for (const command of kept) link.pending.delete(command.frame.id);
+    this.#queue.unshift(...kept);
+  }
+
+  /**
+   * Tells those whose answer will never come.
+   * @param {Link} link
+   */
+  #abandon(link) {
+    for (const { keep, settle } of link.pending.values()) {
+      if (this.state === 'closed') settle(new EverwireError('closed', 'the client is closed'));
+      else if (keep) settle(unknown());
+      else settle(new EverwireError('disconnected', 'the connection broke before the answer', { retryable: true }));
+    }
+    link.pending.clear();
+  }
+
+  /**
+   * Refuses to repeat what the server could not know again: it would be stored twice.
+   * @param {boolean} known the server takes us for the same publisher as before
+   */
+  #doubt(known) {
+    const now = this.#env.now();
+    this.#queue = this.#queue.filter(({ sent_at, settle }) => {
+      if (!sent_at || (known && now - sent_at < REPEAT_MS)) return true;
+      settle(unknown());
+      return false;
+    });
+  }
+
+  /**
+   * @param {EverwireError} error
+   * @param {number} attempt
+   * @param {() => void} run
+   */
+  #later(error, attempt, run) {
+    const wait = error.retry_after_ms ?? this.#backoff.between(300, 300 * 2 ** attempt);
+    this.#env.setTimeout(run, wait);
+  }
+
+  /** @param {ClientStateEvent} event */
+  #state(event) {
+    if (event.state === this.state && event.state !== 'waiting') return;
+    this.state = event.state;
+    this.emit('state', event);
+  }
+}
+
+function unknown() {
+  return new EverwireError('outcome_unknown', 'sent, but the answer was lost: it may be stored or not');
+}
+
+/**
+ * Absolute, and with a WebSocket's scheme: `/ws` on a page of `https://a` is `wss://a/ws`.
+ *
+ * @param {string | URL} url
+ */
+function address(url) {
+  const absolute = new URL(url, globalThis.location?.href);
+  absolute.protocol = absolute.protocol.replace('http', 'ws');
+  return absolute.href;
+}

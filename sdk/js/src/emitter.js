@@ -1,0 +1,51 @@
+/**
+ * Named events with any number of listeners. A listener that throws disturbs neither the others nor the connection:
+ * its error surfaces as an uncaught one.
+ *
+ * @template {Record<string, any>} Events event name -> what a listener is called with
+ */
+export class Emitter {
+  /** @type {Map<string, Set<(event: any) => void>>} */
+  #listeners = new Map();
+
+  /**
+   * Listens. Returns the function that stops listening.
+   *
+   * @template {keyof Events & string} Name
+   * @param {Name} name
+   * @param {(event: Events[Name]) => void} listener
+   * @returns {() => void}
+   */
+  on(name, listener) {
+    const set = this.#listeners.get(name) ?? new Set();
+    this.#listeners.set(name, set.add(listener));
+    return () => this.off(name, listener);
+  }
+
+  /**
+   * @template {keyof Events & string} Name
+   * @param {Name} name
+   * @param {(event: Events[Name]) => void} listener
+   */
+  off(name, listener) {
+    this.#listeners.get(name)?.delete(listener);
+  }
+
+  /**
+   * @internal
+   * @template {keyof Events & string} Name
+   * @param {Name} name
+   * @param {Events[Name]} event
+   */
+  emit(name, event) {
+    for (const listener of [...(this.#listeners.get(name) ?? [])]) {
+      try {
+        listener(event);
+      } catch (fault) {
+        queueMicrotask(() => {
+          throw fault;
+        });
+      }
+    }
+  }
+}

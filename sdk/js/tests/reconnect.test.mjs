@@ -1,0 +1,275 @@
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { Backoff } from '../src/backoff.js';
+import { verdict } from '../src/verdict.js';
+import { settled, subscribed, world } from './world.mjs';
+
+test('back-off stays in 0.3..20 s, doubles its ceiling and uses all of it', () => {
+  for (const random of [0, 0.5, 0.999_999]) {
+    const backoff = new Backoff(() => random);
+    const waits = Array.from({ length: 12 }, () => backoff.next());
+    assert.ok(waits.every((wait) => wait >= 300 && wait <= 20_000), String(waits));
+    if (random === 0) assert.ok(waits.every((wait) => wait === 300));
+    if (random > 0.9) {
+      assert.deepEqual(waits.slice(0, 4).map(Math.round), [600, 1200, 2400, 4800]);
+      assert.equal(Math.round(waits.at(-1)), 20_000);
+    }
+  }
+});
+
+test('the table of close codes', () => {
+  const table = {
+    never: [1000, 1002, 1003, 1007, 1008, 1009, 4000, 4001, 4003, 4009, 4099],
+    backoff: [1001, 1005, 1006, 1011, 1012, 1013, 1015, 4100, 4101, 4102, 4199, 4900],
+    at_once: [4200, 4299],
+  };
+  for (const [word, codes] of Object.entries(table)) {
+    for (const code of codes) assert.equal(verdict(code), word, String(code));
+  }
+});
+
+test('nothing is opened until it is needed', () => {
+  const w = world();
+  w.client.channel('a');
+  assert.equal(w.sockets.length, 0);
+  assert.equal(w.client.state, 'idle');
+  w.client.channel('a').on('message', () => {});
+  assert.equal(w.sockets.length, 1);
+  assert.deepEqual(w.socket().protocols, ['everwire.v1']);
+  w.socket().open();
+  assert.equal(w.socket().sent[0].type, 'connect');
+  assert.equal(w.socket().sent[0].heartbeat, true);
+});
+
+test('a broken connection comes back after the back-off', () => {
+  const w = world();
+  w.connected().end(1006);
+  assert.equal(w.state().state, 'waiting');
+  assert.equal(w.state().retry_in_ms, 450);
+  w.clock.advance(449);
+  assert.equal(w.sockets.length, 1);
+  w.clock.advance(1);
+  assert.equal(w.sockets.length, 2);
+  assert.equal(w.socket().open().sent[0].resume, 's1');
+});
+
+test('tries go on and their waits grow; only 30 s of stability start them anew', () => {
+  const w = world();
+  const lose = (stood_ms) => {
+    w.socket().ready();
+    w.clock.advance(stood_ms);
+    w.socket().end(1006);
+    const wait = w.state().retry_in_ms;
+    w.clock.advance(wait);
+    return wait;
+  };
+  w.client.open();
+  assert.deepEqual([lose(0), lose(0), lose(29_999)], [450, 750, 1350]);
+  assert.equal(lose(30_000), 450);
+});
+
+test('every close code that means never ends in closed, with the reason', () => {
+  for (const code of [1000, 1002, 1003, 1007, 1008, 1009, 4001, 4003, 4009]) {
+    const w = world();
+    w.connected().end(code, `because ${code}`);
+    assert.deepEqual(w.state(), { state: 'closed', code, reason: `because ${code}` });
+    w.clock.advance(100_000);
+    assert.equal(w.sockets.length, 1, String(code));
+  }
+});
+
+test('closed is not forever: open() starts again', () => {
+  const w = world();
+  w.connected().end(4001);
+  w.client.open();
+  assert.equal(w.sockets.length, 2);
+  w.socket().ready();
+  assert.equal(w.client.state, 'connected');
+});
+
+test('4200 comes back at once, but not in a loop', () => {
+  const w = world();
+  w.connected().end(4200);
+  assert.equal(w.state().retry_in_ms, 0);
+  w.clock.advance(0);
+  w.socket().ready().end(4200);
+  assert.ok(w.state().retry_in_ms >= 300);
+});
+
+test('the time of a bye is kept, also when the page wakes up', () => {
+  const w = world();
+  const socket = w.connected();
+  socket.say({ type: 'bye', code: 'overloaded', message: 'full', reconnect: true, after_ms: [4000, 8000] });
+  w.clock.advance(1000);
+  socket.end(1013);
+  assert.equal(w.state().retry_in_ms, 5000);
+  w.page.dispatchEvent(new Event('online'));
+  assert.equal(w.sockets.length, 1);
+  w.clock.advance(5000);
+  assert.equal(w.sockets.length, 2);
+});
+
+test('a bye without reconnect ends in closed with its words', () => {
+  const w = world();
+  const socket = w.connected();
+  socket.say({ type: 'bye', code: 'kicked', message: 'you were asked to leave', reconnect: false });
+  socket.end(1006);
+  assert.equal(w.state().state, 'closed');
+  assert.equal(w.state().reason, 'you were asked to leave');
+});
+
+test('reconnect_spread_ms is added after an unannounced end', () => {
+  const w = world();
+  w.connected({ reconnect_spread_ms: 10_000 }).end(1006);
+  assert.equal(w.state().retry_in_ms, 5450);
+});
+
+test('retry_after_ms of a refused connect is kept', () => {
+  const w = world();
+  w.client.open();
+  const socket = w.socket().open();
+  socket.say({ type: 'error', id: socket.sent[0].id, code: 'overloaded', message: 'full', retryable: true, retry_after_ms: 7000 });
+  assert.equal(w.state().retry_in_ms, 7000);
+  assert.equal(w.state().reason, 'full');
+});
+
+test('a refused token ends in closed; a token function gets another chance when its token ran out', async () => {
+  const refuse = (w, code) => {
+    const socket = w.socket().open();
+    socket.say({ type: 'error', id: socket.sent[0].id, code, message: code, retryable: false });
+  };
+  const fixed = world({ token: 't' });
+  fixed.client.open();
+  refuse(fixed, 'token_expired');
+  assert.equal(fixed.state().state, 'closed');
+
+  let asked = 0;
+  const fresh = world({ token: async () => `t${++asked}` });
+  fresh.client.open();
+  await settled();
+  refuse(fresh, 'token_expired');
+  assert.equal(fresh.state().state, 'waiting');
+  fresh.clock.advance(20_000);
+  await settled();
+  assert.equal(fresh.socket().open().sent[0].token, 't2');
+});
+
+test('a token function that fails is asked again later', async () => {
+  let fail = true;
+  const w = world({ token: () => (fail ? Promise.reject(new Error('backend down')) : 't') });
+  w.client.open();
+  await settled();
+  assert.deepEqual([w.state().state, w.state().reason], ['waiting', 'backend down']);
+  fail = false;
+  w.clock.advance(20_000);
+  await settled();
+  assert.equal(w.socket().open().sent[0].token, 't');
+});
+
+test('an address that the browser refuses is told at once', () => {
+  const w = world();
+  w.refuse = new DOMException('bad address', 'SyntaxError');
+  w.client.open();
+  assert.deepEqual([w.state().state, w.state().reason], ['closed', 'bad address']);
+});
+
+test('a server that does not answer connect is left after 10 s', () => {
+  const w = world();
+  w.client.open();
+  w.socket().open();
+  w.clock.advance(10_000);
+  assert.equal(w.state().state, 'waiting');
+});
+
+test('a frame that is no JSON breaks the connection instead of being lost', () => {
+  const w = world();
+  w.connected().say('{');
+  assert.equal(w.state().state, 'waiting');
+});
+
+test('cut() breaks off, stays away as told, ignores waking, comes back', () => {
+  const w = world();
+  const socket = w.connected();
+  w.client.cut(5000);
+  assert.equal(socket.closed_with, 4900);
+  assert.equal(w.state().retry_in_ms, 5000);
+  w.page.dispatchEvent(new Event('online'));
+  w.clock.advance(4999);
+  assert.equal(w.sockets.length, 1);
+  w.clock.advance(1);
+  assert.equal(w.sockets.length, 2);
+  w.client.cut(5000);
+  w.clock.advance(5000);
+  assert.equal(w.sockets.length, 3);
+});
+
+test('close() is final, says 1000 and rejects what waits', async () => {
+  const w = world();
+  const socket = w.connected();
+  const { channel } = subscribed(w, 'a');
+  const publishing = channel.publish(1);
+  w.client.close();
+  assert.equal(socket.closed_with, 1000);
+  assert.equal(w.state().state, 'closed');
+  await assert.rejects(publishing, { code: 'closed' });
+  await assert.rejects(channel.publish(2), { code: 'closed' });
+  w.clock.advance(100_000);
+  assert.equal(w.sockets.length, 1);
+});
+
+test('draining: the new connection opens and resumes first, then the old one is closed', () => {
+  const w = world();
+  const old = w.connected();
+  const { seen } = subscribed(w, 'a');
+  old.say({ type: 'message', channel: 'a', offset: 1, data: 1, time: 1 });
+  old.say({ type: 'bye', code: 'draining', message: 'restart', reconnect: true, after_ms: [1000, 3000] });
+  w.clock.advance(1999);
+  assert.equal(w.sockets.length, 1);
+  w.clock.advance(1);
+  assert.equal(w.sockets.length, 2);
+  assert.equal(w.client.state, 'connected');
+  old.say({ type: 'message', channel: 'a', offset: 2, data: 2, time: 1 });
+  const fresh = w.socket().open();
+  assert.equal(fresh.sent[0].resume, 's1');
+  fresh.ready();
+  assert.deepEqual(fresh.last('subscribe').since, { epoch: 'e', offset: 2 });
+  old.say({ type: 'message', channel: 'a', offset: 3, data: 3, time: 1 });
+  old.say({ type: 'message', channel: 'a', data: 'volatile', time: 1 });
+  assert.equal(old.closed_with, undefined);
+  fresh.reply('subscribe', { type: 'subscribed', channel: 'a', position: { epoch: 'e', offset: 3 }, recovered: true, replaying: 1 });
+  assert.equal(old.closed_with, 1000);
+  fresh.say({ type: 'message', channel: 'a', offset: 3, data: 3, time: 1 });
+  fresh.say({ type: 'message', channel: 'a', offset: 4, data: 4, time: 1 });
+  assert.deepEqual(seen.messages.map((one) => one.data), [1, 2, 3, 'volatile', 4]);
+  assert.deepEqual(w.states.map((event) => event.state), ['connecting', 'connected']);
+});
+
+test('draining: if the new connection fails the old one serves until it closes', () => {
+  const w = world();
+  const old = w.connected();
+  const { seen } = subscribed(w, 'a');
+  old.say({ type: 'bye', code: 'draining', message: 'restart', reconnect: true, after_ms: [0, 0] });
+  w.clock.advance(0);
+  w.socket().end(1006);
+  assert.equal(w.client.state, 'connected');
+  old.say({ type: 'message', channel: 'a', offset: 1, data: 1, time: 1 });
+  assert.equal(seen.messages.length, 1);
+  old.end(1012);
+  assert.equal(w.client.state, 'waiting');
+  w.clock.advance(20_000);
+  w.socket().ready();
+  assert.equal(w.client.state, 'connected');
+});
+
+test('an answer that a drained connection still gives is taken', async () => {
+  const w = world();
+  const old = w.connected();
+  const { channel } = subscribed(w, 'a');
+  const history = channel.history();
+  const asked = old.last('history').id;
+  old.say({ type: 'bye', code: 'draining', message: '', reconnect: true, after_ms: [0, 0] });
+  w.clock.advance(0);
+  w.socket().ready();
+  old.say({ type: 'history', id: asked, messages: [], position: { epoch: 'e', offset: 0 } });
+  assert.deepEqual((await history).messages, []);
+});
