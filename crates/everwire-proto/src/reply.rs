@@ -206,8 +206,8 @@ pub struct PresencePage<'a> {
     pub summary: PresenceSummary,
     /// This page.
     pub members: Vec<Member<'a>>,
-    /// Where the next page begins.
-    pub next: Option<ClientId>,
+    /// Where the next page begins: the `after` to ask for it with.
+    pub next: Option<&'a str>,
     /// The version moved since the first page.
     pub stale: bool,
 }
