@@ -108,7 +108,7 @@ export class MockServer {
       return say(200, 'application/json', JSON.stringify(this.publish(JSON.parse(body))));
     }
     if (path === '/stats') return say(200, 'application/json', JSON.stringify(this.#stats()));
-    if (path === '/docs/errors') return say(200, 'text/html', '<!doctype html><title>Errors</title>');
+    if (path === '/docs/errors') return say(200, 'text/html', '<!doctype html><link rel="icon" href="/assets/favicon.svg"><title>Errors</title>');
     const file = path === '/' ? 'web/index.html'
       : path.startsWith('/demos/') ? `web${path}.html`
       : path.startsWith('/assets/') ? `web${path}`

@@ -1,0 +1,160 @@
+import { after, before, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { shows, startBrowser, startServer } from './world.mjs';
+
+let server;
+let browser;
+before(async () => {
+  server = await startServer();
+  browser = await startBrowser();
+});
+after(async () => {
+  await browser?.stop();
+  assert.equal(await server?.stop(), 0, 'the server ends cleanly on SIGTERM');
+});
+
+/** A person in a room of its own, so that tests don't hear each other. */
+async function enter(room, name, options) {
+  const person = await browser.open(`${server.url}/demos/chat#${room}`, options);
+  const { page } = person;
+  await shows(page, '#room-name', room);
+  await page.fill('#name', name);
+  await page.press('#name', 'Enter');
+  await shows(page, '#status', 'connected');
+  await page.locator('#messages .quiet', { hasText: 'Nobody' }).or(page.locator('.entry-line')).first().waitFor();
+  return {
+    ...person,
+    say: async (text) => {
+      await page.fill('#text', text);
+      await page.press('#text', 'Enter');
+    },
+    said: () => page.locator('.entry-line p').allInnerTexts(),
+    hears: (text) => page.locator('.entry-line:not(.sending) p', { hasText: text }).last().waitFor(),
+  };
+}
+
+test('a connection that is cut misses nothing: 20 messages, in order, each once', async () => {
+  const a = await enter('cut', 'Ann');
+  const b = await enter('cut', 'Bob');
+  await a.say('before');
+  await b.hears('before');
+  await a.page.click('#cut');
+  await shows(a.page, '#status', 'connection cut');
+  const numbers = Array.from({ length: 20 }, (_, i) => `number ${i + 1}.`);
+  for (const text of numbers) await b.say(text);
+  await b.hears('number 20.');
+  assert.equal(await a.text('#status'), 'connection cut', 'all 20 were sent while A was away');
+  assert.deepEqual(await a.said(), ['before']);
+  await a.say('written while away');
+  await shows(a.page, '#status', 'connected');
+  await a.hears('written while away');
+  await b.hears('written while away');
+  const expected = ['before', ...numbers, 'written while away'];
+  assert.deepEqual(await a.said(), expected);
+  assert.deepEqual(await b.said(), expected);
+  assert.equal(await a.text('#recovered'), '20');
+  assert.deepEqual([a.faults, b.faults], [[], []]);
+  await a.close();
+  await b.close();
+});
+
+test('what others write is shown as text', async () => {
+  const a = await enter('text', 'Ann');
+  const b = await enter('text', '<b>Bob</b>');
+  await b.say('<img src=x onerror=alert(1)>');
+  await a.hears('<img src=x onerror=alert(1)>');
+  assert.deepEqual(await a.said(), ['<img src=x onerror=alert(1)>']);
+  assert.equal(await a.page.locator('.entry-line .by b').innerText(), '<b>Bob</b>');
+  assert.equal(await a.page.locator('#messages img, #people-list b').count(), 0);
+  assert.deepEqual([a.faults, b.faults], [[], []]);
+  await a.close();
+  await b.close();
+});
+
+test('one sees who is here, who types, and who has gone', async () => {
+  const a = await enter('people', 'Ann');
+  const b = await enter('people', 'Bob');
+  await shows(a.page, '#people-list', /Ann.*\(you\).*Bob/s);
+  await b.page.locator('#text').pressSequentially('hm');
+  await shows(a.page, '#typists', 'Bob is typing');
+  await b.say('hm.');
+  await a.hears('hm.');
+  await shows(a.page, '#typists', '');
+  await b.page.click('#cut');
+  await shows(b.page, '#status', 'connection cut');
+  await shows(b.page, '#status', 'connected');
+  await shows(a.page, '#people-list', /Bob/);
+  await b.page.goto('about:blank');
+  await shows(a.page, '#people-list', /^Ann\s*\(you\)$/);
+  assert.deepEqual(a.faults, []);
+  await a.close();
+  await b.close();
+});
+
+test('history is there on entry, and a room not looked at gets an unread mark', async () => {
+  const a = await enter('here', 'Ann');
+  await a.say('said before Bob came');
+  await a.hears('said before Bob came');
+  const b = await enter('here', 'Bob');
+  await b.hears('said before Bob came');
+  await b.page.evaluate(() => (location.hash = 'elsewhere'));
+  await shows(b.page, '#room-name', 'elsewhere');
+  await a.say('two');
+  await a.say('three');
+  await shows(b.page, '#room-list a[href="#here"] .unread', '2 unread');
+  await b.page.click('#room-list a[href="#here"]');
+  await b.hears('three');
+  assert.equal(await b.page.locator('.mark').innerText(), 'new');
+  await shows(b.page, '#room-list a[href="#here"] .unread', '');
+  assert.deepEqual([a.faults, b.faults], [[], []]);
+  await a.close();
+  await b.close();
+});
+
+test('it can be used with the keyboard alone, on a phone\'s width', async () => {
+  const a = await browser.open(`${server.url}/demos/chat#keys`, { viewport: { width: 390, height: 844 } });
+  await shows(a.page, '#status', 'connected');
+  await a.page.keyboard.press('Tab');
+  assert.equal(await a.page.evaluate(() => document.activeElement.textContent), 'To the content');
+  const order = [];
+  for (let i = 0; i < 20 && order.at(-1) !== 'name'; i++) {
+    await a.page.keyboard.press('Tab');
+    order.push(await a.page.evaluate(() => document.activeElement.id || document.activeElement.textContent.trim()));
+  }
+  assert.ok(order.indexOf('cut') >= 0 && order.indexOf('cut') < order.indexOf('add'), order.join(', '));
+  await a.page.keyboard.type('Ann');
+  await a.page.keyboard.press('Enter');
+  await a.page.keyboard.type('one line');
+  await a.page.keyboard.press('Shift+Enter');
+  await a.page.keyboard.type('and another');
+  await a.page.keyboard.press('Enter');
+  await a.page.locator('.entry-line:not(.sending) p').waitFor();
+  assert.equal(await a.page.locator('.entry-line p').innerText(), 'one line\nand another');
+  await a.page.click('#people-count');
+  assert.equal(await a.page.getAttribute('#people-count', 'aria-expanded'), 'true');
+  await a.page.keyboard.press('Escape');
+  assert.ok(await a.page.locator('#people').isHidden());
+  assert.deepEqual(a.faults, []);
+  await a.close();
+});
+
+test('a screen reader hears new messages, and neither the history nor one\'s own', async () => {
+  const a = await enter('aloud', 'Ann');
+  const b = await enter('aloud', 'Bob');
+  await a.say('mine');
+  await b.say('hello Ann');
+  await shows(a.page, '#announcer', 'Bob: hello Ann');
+  const late = await enter('aloud', 'Cid');
+  await late.hears('hello Ann');
+  await a.say('news');
+  await shows(late.page, '#announcer', 'Ann: news');
+  for (const one of [a, b, late]) await one.close();
+});
+
+test('what is too long is refused in words, and stays in the field', async () => {
+  const a = await enter('long', 'Ann');
+  await a.say('x'.repeat(2001));
+  await shows(a.page, '#wrong', /2001 letters/);
+  assert.equal((await a.page.inputValue('#text')).length, 2001);
+  await a.close();
+});
