@@ -106,7 +106,7 @@ export class Channel extends Emitter {
     this.position = options.since ?? null;
     if (options.presence) {
       this.#presence = new Presence(
-        (frame, settle) => this.#ask(frame, false, settle),
+        (frame, settle) => this.#patiently(frame, settle),
         (event) => this.emit('presence', event),
       );
     }
@@ -220,9 +220,10 @@ export class Channel extends Emitter {
     this.#ask({ type: 'subscribe', since, rewind, presence, echo, token }, false, (error, reply) => {
       if (turn !== this.#turn) return done();
       if (!error) this.#subscribed(link, reply);
-      else if (error.retryable) this.#asks.later(error, 1, () => turn === this.#turn && this.attach(link));
       // A broken link is no refusal: the next one asks again.
-      else if (error.code !== 'disconnected') this.#fail(error);
+      else if (error.code === 'disconnected' || error.code === 'closed') this.#turn++;
+      else if (error.retryable) this.#asks.later(error, 1, () => turn === this.#turn && this.attach(link));
+      else this.#fail(error);
       done();
     });
   }
@@ -271,7 +272,7 @@ export class Channel extends Emitter {
     this.#top = position?.offset ?? -1;
     // Recovered: our own position stands, what we missed follows. Otherwise we are at the top, unless the past that we
     // asked for with `rewind` follows; then our position is whatever comes first.
-    if (!recovered) this.position = this.#options.rewind && replaying !== 0 ? null : (position ?? null);
+    if (!recovered) this.position = replaying ? null : (position ?? null);
     this.#state({ state: 'subscribed', recovered, replaying });
     this.#presence?.load();
     if (this.#own_state !== undefined) this.update(this.#own_state).catch(() => {});
@@ -324,6 +325,19 @@ export class Channel extends Emitter {
    */
   #ask(frame, keep, settle) {
     this.#asks.ask({ ...frame, channel: this.name }, keep, settle);
+  }
+
+  /**
+   * Asks until there is an answer that stands.
+   * @param {Record<string, any>} frame
+   * @param {(error: EverwireError | null, reply?: any) => void} settle
+   */
+  #patiently(frame, settle, attempt = 1) {
+    this.#ask(frame, false, (error, reply) => {
+      if (error?.retryable && error.code !== 'disconnected') {
+        this.#asks.later(error, attempt, () => this.#patiently(frame, settle, Math.min(attempt + 1, TRIES)));
+      } else settle(error, reply);
+    });
   }
 
   /**

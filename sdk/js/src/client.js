@@ -86,7 +86,8 @@ export class Client extends Emitter {
   constructor(url, options) {
     super();
     this.#env = environment({ ...(options.WebSocket && { WebSocket: options.WebSocket }), ...options.env });
-    this.#url = url;
+    if (!this.#env.WebSocket) throw new TypeError('this runtime has no WebSocket: pass one, connect(url, { WebSocket })');
+    this.#url = address(url);
     this.#options = options;
     this.#backoff = new Backoff(this.#env.random);
   }
@@ -162,7 +163,7 @@ export class Client extends Emitter {
       const given = typeof token === 'function' ? await token() : token;
       if (dial !== this.#dials) return;
       const hello = { type: 'connect', id: this.#next_id++, token: given, name, heartbeat: true, resume: this.#session };
-      const socket = new this.#env.WebSocket(address(this.#url), ['everwire.v1']);
+      const socket = new this.#env.WebSocket(this.#url, ['everwire.v1']);
       link = new Link(this.#env, socket, hello, this.#owner);
     } catch (fault) {
       if (dial !== this.#dials) return;
@@ -234,7 +235,7 @@ export class Client extends Emitter {
     // The replacement of a drained connection did not come about: try again while the old one lives.
     if (this.#link) return this.#again(this.#backoff.next());
     if (this.#next) return this.#state({ state: 'connecting' });
-    this.#lost(link, code, refusal?.message || reason || link.bye?.frame.message || 'connection lost', refusal);
+    this.#lost(link, code, refusal?.message || reason || link.bye?.frame.message || (link.ready_at ? 'connection lost' : 'no connection could be made'), refusal);
   }
 
   /**
@@ -318,7 +319,9 @@ export class Client extends Emitter {
     if (this.#queue.length >= QUEUE_MAX) return settle(new EverwireError('queue_full', 'no connection, and too many commands wait'));
     if (this.state === 'closed') return settle(new EverwireError('closed', 'the client is closed'));
     this.open();
-    this.#send({ frame: { ...frame, id: this.#next_id++ }, keep, settle, sent_at: 0 });
+    const id = this.#next_id++;
+    // Now: what can't be put in words fails at its caller, and what its caller changes afterwards changes nothing.
+    this.#send({ id, text: JSON.stringify({ ...frame, id }), keep, settle, sent_at: 0 });
   }
 
   /** @param {import('./link.js').Command} command */
@@ -326,7 +329,7 @@ export class Client extends Emitter {
     if (!this.#link) return void this.#queue.push(command);
     const limit = this.limits.message_bytes;
     // Sending it would end the connection, and for good.
-    if (limit && new TextEncoder().encode(JSON.stringify(command.frame)).length > limit) {
+    if (limit && new TextEncoder().encode(command.text).length > limit) {
       return command.settle(new EverwireError('too_large', `more than the ${limit} bytes that this server takes`));
     }
     this.#link.ask(command);
@@ -338,7 +341,7 @@ export class Client extends Emitter {
    */
   #requeue(link) {
     const kept = [...link.pending.values()].filter((command) => command.keep);
-    for (const command of kept) link.pending.delete(command.frame.id);
+    for (const command of kept) link.pending.delete(command.id);
     this.#queue.unshift(...kept);
   }
 

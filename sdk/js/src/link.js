@@ -5,7 +5,8 @@ import { EverwireError } from './error.js';
  * follows in the same packet must find its effect done.
  *
  * @typedef {object} Command
- * @property {Record<string, any>} frame with its `id`
+ * @property {number} id
+ * @property {string} text the frame
  * @property {boolean} keep may be repeated on another connection
  * @property {number} sent_at when it was first sent, 0: never
  * @property {(error: EverwireError | null, reply?: any) => void} settle
@@ -57,7 +58,7 @@ export class Link {
     this.#owner = owner;
     this.#heard_at = env.now();
     this.#timer = env.setTimeout(() => this.drop('no answer to connect'), CONNECT_MS);
-    socket.onopen = () => this.#write(hello);
+    socket.onopen = () => this.#write(JSON.stringify(hello));
     socket.onmessage = (/** @type {any} */ event) => this.#receive(event.data, hello.id);
     socket.onclose = (/** @type {any} */ event) => this.#end(event.code ?? 1006, event.reason ?? '');
     // The browser tells nothing here and always follows with `close`; in Node an unheard `error` would be fatal.
@@ -66,9 +67,9 @@ export class Link {
 
   /** @param {Command} command */
   ask(command) {
-    this.pending.set(command.frame.id, command);
+    this.pending.set(command.id, command);
     command.sent_at ||= this.#env.now();
-    this.#write(command.frame);
+    this.#write(command.text);
   }
 
   /** Asks the other side for a sign of life; without one in 5 s the link is given up. */
@@ -77,7 +78,7 @@ export class Link {
     this.#probing = true;
     const heard = this.#heard;
     // Nobody waits for this id: that anything at all comes back is the answer.
-    this.#write({ type: 'ping', id: Number.MAX_SAFE_INTEGER });
+    this.#write(`{"type":"ping","id":${Number.MAX_SAFE_INTEGER}}`);
     this.#env.setTimeout(() => {
       this.#probing = false;
       if (heard === this.#heard) this.drop('no answer to a ping');
@@ -95,9 +96,9 @@ export class Link {
     this.#end(1006, reason, 4900);
   }
 
-  /** @param {any} frame */
-  #write(frame) {
-    if (this.#socket.readyState === 1) this.#socket.send(JSON.stringify(frame));
+  /** @param {string} text */
+  #write(text) {
+    if (this.#socket.readyState === 1) this.#socket.send(text);
   }
 
   /**
@@ -124,7 +125,7 @@ export class Link {
       this.pending.delete(frame.id);
       if (frame.type === 'error') command.settle(EverwireError.from(frame));
       else command.settle(null, frame);
-    } else if (frame.type === 'ping') this.#write({ type: 'pong' });
+    } else if (frame.type === 'ping') this.#write('{"type":"pong"}');
     else {
       if (frame.type === 'bye') this.bye = { frame, at: this.#heard_at };
       this.#owner.linkPush(this, frame);

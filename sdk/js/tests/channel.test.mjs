@@ -72,8 +72,21 @@ test('rewind brings the past on entry, and a break in it does not lose the rest'
 test('rewind on an empty channel starts at its position', () => {
   const w = world();
   w.connected();
-  const { channel } = subscribed(w, 'a', { rewind: 3 }, { replaying: 0 });
+  const { channel } = subscribed(w, 'a', { rewind: 3 });
   assert.deepEqual(channel.position, { epoch: 'e', offset: 0 });
+});
+
+test('rewind stands in for a recovery that failed: the gap first, then the newest messages', () => {
+  const w = world();
+  w.connected();
+  const { seen } = subscribed(w, 'a', { rewind: 2 });
+  w.socket().say(message('a', 1));
+  const socket = again(w);
+  socket.reply('subscribe', { type: 'subscribed', channel: 'a', position: { epoch: 'e', offset: 9 }, replaying: 2 });
+  socket.say({ type: 'gap', channel: 'a', from: { epoch: 'e', offset: 1 }, to: { epoch: 'e', offset: 7 }, reason: 'history_expired' });
+  for (const offset of [8, 9, 10]) socket.say(message('a', offset));
+  assert.deepEqual(seen.messages.map((one) => one.offset), [1, 8, 9, 10]);
+  assert.deepEqual(seen.gaps.map((gap) => gap.to.offset), [7]);
 });
 
 test('recover: false starts at the top every time; since starts where told', () => {
@@ -258,6 +271,19 @@ test('bytes travel as base64', async () => {
   assert.ok(!('data' in w.socket().last('publish')));
   w.socket().say({ type: 'message', channel: 'a', offset: 1, binary: 'AP8Q', time: 1 });
   assert.deepEqual(seen.messages[0].binary, new Uint8Array([0, 255, 16]));
+});
+
+test('what is no JSON is refused to its caller, also while there is no connection', async () => {
+  const w = world();
+  w.client.open();
+  const circle = {};
+  circle.circle = circle;
+  await assert.rejects(w.client.channel('a').publish(circle), TypeError);
+  const mutable = { n: 1 };
+  w.client.channel('a').publish(mutable);
+  mutable.n = 2;
+  w.socket().ready();
+  assert.deepEqual(w.socket().all('publish').map((frame) => frame.data), [{ n: 1 }]);
 });
 
 test('null is a value', () => {

@@ -196,7 +196,8 @@ class Peer {
     };
     if (!stream.members.has(this.client)) this.server.presence(stream, channel, 'join', { client: this.client });
     const counts = presence ? { users: stream.members.size, clients: stream.members.size, version: stream.version } : undefined;
-    return { type: 'subscribed', channel, position: behind, recovered: recovered === false && rewind ? undefined : recovered, replaying: replay.length, presence: counts };
+    const told = recovered === false && rewind ? undefined : recovered;
+    return { type: 'subscribed', channel, position: behind, recovered: told, replaying: told === undefined ? replay.length || undefined : replay.length, presence: counts };
   }
 
   do_unsubscribe({ channel }) {

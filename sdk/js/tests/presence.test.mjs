@@ -71,6 +71,14 @@ test('an answer to an older question is not taken', () => {
   assert.deepEqual(seen.presence.map(names), [['1']]);
 });
 
+test('a list that the server is too busy for is asked for again', () => {
+  const { w, socket, seen } = entered();
+  socket.reply('presence', { type: 'error', code: 'overloaded', message: 'busy', retryable: true, retry_after_ms: 500 });
+  w.clock.advance(500);
+  socket.reply('presence', snapshot(1, [member('1')]));
+  assert.deepEqual(names(seen.presence[0]), ['1']);
+});
+
 test('large channels tell numbers', () => {
   const { socket, seen } = entered();
   socket.say({ type: 'presence_count', channel: 'a', version: 2, users: 9000, clients: 9500 });

@@ -1,5 +1,6 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
+import { connect } from '../src/everwire.js';
 import { Backoff } from '../src/backoff.js';
 import { verdict } from '../src/verdict.js';
 import { settled, subscribed, world } from './world.mjs';
@@ -171,6 +172,17 @@ test('an address that the browser refuses is told at once', () => {
   w.refuse = new DOMException('bad address', 'SyntaxError');
   w.client.open();
   assert.deepEqual([w.state().state, w.state().reason], ['closed', 'bad address']);
+});
+
+test('what can never work is told where it is written', () => {
+  assert.throws(() => connect('no address at all', { WebSocket: class {} }), TypeError);
+  assert.throws(() => connect('ws://test/ws', { env: { WebSocket: undefined } }), /no WebSocket/);
+});
+
+test('http is understood as the address of a WebSocket', () => {
+  const w = world({ url: 'https://test/ws' });
+  w.client.open();
+  assert.equal(w.socket().url, 'wss://test/ws');
 });
 
 test('a server that does not answer connect is left after 10 s', () => {
