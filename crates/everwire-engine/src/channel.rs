@@ -1,0 +1,15 @@
+//! A channel on this node: its options, its cell.
+
+mod options;
+mod window;
+mod message_ids;
+mod presence;
+mod cell;
+mod foreign;
+
+pub use cell::{Appended, Cell, Draft, HistoryQuery, Interest, Located, Read, Shared, Wanted};
+pub use foreign::{Arrival, Prev};
+pub use message_ids::Publisher;
+pub use options::{Access, HistoryLimits, Namespaces, OnSlow, Options, Who};
+pub use presence::{Entered, PresenceView};
+pub use window::Evicted;

@@ -1,0 +1,554 @@
+//! A channel's cell: everything this node knows of a channel, behind one short lock.
+//!
+//! A publish takes that lock, checks for a duplicate, numbers, appends and hands the entry to the inbox of each shard
+//! that has listeners, and lets go. Nothing is delivered inside it, so nothing re-enters.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use everwire_proto::ids::{ClientId, Epoch};
+use everwire_proto::payload::Payload;
+use everwire_proto::position::Position;
+use everwire_proto::reply::{GapReason, MemberEvent, PresenceSummary};
+
+use super::foreign::Foreign;
+use super::message_ids::{MessageIds, Publisher};
+use super::options::Options;
+use super::presence::{Entered, Presence, PresenceView};
+use super::window::{Evicted, Window};
+use crate::entry::{Entry, Kind, MemberCard, MemberNote, Publication, Sender};
+use crate::inbox::{HubKey, Inbox, Item, Page, Pushed};
+use crate::limits::NodeLimits;
+use crate::name::ChannelName;
+use crate::plant::{Bug, planted};
+use crate::time::Now;
+
+/// What all cells of a node share.
+#[derive(Debug)]
+pub struct Shared {
+    /// One inbox a shard.
+    pub inboxes: Vec<Arc<Inbox>>,
+    /// The node's limits.
+    pub limits: NodeLimits,
+    /// Bytes of history over all cells.
+    pub history_bytes: AtomicUsize,
+}
+
+/// A publication before it has a place.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The payload.
+    pub payload: Payload,
+    /// The idempotency key.
+    pub message_id: Option<Box<str>>,
+    /// Whose key that is.
+    pub publisher: Publisher,
+    /// The sender; `None`: the backend.
+    pub from: Option<Box<Sender>>,
+    /// Tags.
+    pub tags: Box<[(Box<str>, Box<str>)]>,
+    /// Live only.
+    pub volatile: bool,
+}
+
+/// What became of a publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Where it stands; `None` for volatile ones.
+    pub position: Option<Position>,
+    /// It was stored before.
+    pub duplicate: bool,
+}
+
+/// One shard's interest in a channel.
+#[derive(Clone, Copy, Debug)]
+pub struct Interest {
+    /// The shard.
+    pub shard: u16,
+    /// The channel's place in its hub.
+    pub key: HubKey,
+    /// Its inbox was full: it has a `Behind` mark and reads the window.
+    behind: bool,
+    /// The same for volatile entries, which are lost: it has a `Lost` mark.
+    lost: bool,
+    /// Listeners there that want presence events.
+    watchers: u32,
+}
+
+/// What a subscriber asks of the past.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Recover from here.
+    pub since: Option<Position>,
+    /// Begin with so many of the newest messages where there is no `since`, or it failed.
+    pub rewind: Option<u64>,
+}
+
+/// Where a new subscriber begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The top of the stream, iff the channel has history.
+    pub position: Option<Position>,
+    /// Whether everything after `since` follows; `None` where `rewind` stands in, or nothing was asked.
+    pub recovered: Option<bool>,
+    /// Messages of replay.
+    pub replaying: Option<u64>,
+    /// The first entry it is sent.
+    pub next_seq: u64,
+    /// The first entry that did not exist yet.
+    pub top_seq: u64,
+    /// The position before that one.
+    pub last: Option<Position>,
+    /// What it must be told first.
+    pub gap: Option<(Position, Position, GapReason)>,
+    /// The past that it asked for is not in the window but may be at the broker.
+    pub fetch: bool,
+}
+
+/// What a cursor found.
+#[derive(Clone, Debug)]
+pub enum Read {
+    /// Entries from there on; empty at the top.
+    Entries(Vec<Arc<Entry>>),
+    /// The window begins behind the cursor.
+    Evicted(Evicted),
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) window: Window,
+    interest: Vec<Interest>,
+    ids: Option<Box<MessageIds>>,
+    presence: Option<Box<Presence>>,
+    pub(super) foreign: Option<Box<Foreign>>,
+    last_used_ms: u64,
+}
+
+/// A channel on this node.
+#[derive(Debug)]
+pub struct Cell {
+    /// Its name.
+    pub name: ChannelName,
+    /// The settings of its namespace.
+    pub options: Arc<Options>,
+    shared: Arc<Shared>,
+    /// Evicted: whoever still holds it looks the channel up again.
+    dead: AtomicBool,
+    state: Mutex<State>,
+}
+
+impl Cell {
+    /// A cell whose stream is numbered here, beginning at offset 0 of `epoch`.
+    pub fn new(
+        name: ChannelName,
+        options: Arc<Options>,
+        shared: Arc<Shared>,
+        epoch: Epoch,
+        now: Now,
+    ) -> Self {
+        Self::with(name, options, shared, Position { epoch, offset: 0 }, None, now)
+    }
+
+    /// A cell whose stream is numbered by a broker; it is not live until [`Cell::attached`].
+    pub fn foreign(name: ChannelName, options: Arc<Options>, shared: Arc<Shared>, now: Now) -> Self {
+        let nowhere = Position { epoch: Epoch::from_random(0), offset: 0 };
+        Self::with(name, options, shared, nowhere, Some(Box::default()), now)
+    }
+
+    fn with(
+        name: ChannelName,
+        options: Arc<Options>,
+        shared: Arc<Shared>,
+        start: Position,
+        foreign: Option<Box<Foreign>>,
+        now: Now,
+    ) -> Self {
+        let state = State {
+            window: Window::new(start),
+            interest: Vec::new(),
+            ids: None,
+            presence: None,
+            foreign,
+            last_used_ms: now.mono_ms,
+        };
+        Self { name, options, shared, dead: AtomicBool::new(false), state: Mutex::new(state) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it was evicted and must be looked up again.
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+
+    /// Numbers, appends and hands out: life of a message, stop 6. `Err`: the cell is dead; here is
+    /// the draft back, look the channel up again.
+    ///
+    /// Only for cells numbered here; a foreign one's broker numbers.
+    pub fn publish(&self, draft: Draft, now: Now) -> Result<Appended, Box<Draft>> {
+        // life 6/9: one atomic step per channel: dedupe, number, append, hand to each interested shard.
+        let mut state = self.lock();
+        if self.is_dead() {
+            return Err(Box::new(draft));
+        }
+        state.last_used_ms = now.mono_ms;
+        let limits = &self.shared.limits;
+        if let (Some(id), Some(ids)) = (&draft.message_id, &mut state.ids)
+            && let Some(position) = ids.find(&draft.publisher, id, now.unix_ms, limits.message_id_ms)
+        {
+            return Ok(Appended { position, duplicate: true });
+        }
+        let position = self.numbered(&state, draft.volatile);
+        if let Some(id) = &draft.message_id
+            && !planted(Bug::ForgetMessageId)
+        {
+            let ids = state.ids.get_or_insert_default();
+            ids.remember(draft.publisher, id, position.clone(), now.unix_ms, limits.message_ids);
+        }
+        if let Some(p) = &position
+            && (planted(Bug::SkipOffset) || planted(Bug::AcknowledgeUnstored))
+            && p.offset % 16 == 0
+        {
+            if planted(Bug::SkipOffset) {
+                state.window.skip_offset();
+            }
+            return Ok(Appended { position, duplicate: false });
+        }
+        let publication = Publication {
+            payload: draft.payload,
+            message_id: draft.message_id,
+            from: draft.from,
+            time: now.unix_ms,
+            tags: draft.tags,
+        };
+        self.append(&mut state, position.clone(), Kind::Message(publication), now);
+        Ok(Appended { position, duplicate: false })
+    }
+
+    fn numbered(&self, state: &State, volatile: bool) -> Option<Position> {
+        if volatile || self.options.history.is_none() {
+            return None;
+        }
+        let top = state.window.top();
+        Some(Position { epoch: top.epoch.clone(), offset: top.offset + 1 })
+    }
+
+    /// Makes the entry (its JSON frame included), keeps it, and hands it to each interested shard.
+    pub(super) fn append(&self, state: &mut State, position: Option<Position>, kind: Kind, now: Now) {
+        let stored = position.is_some();
+        let seq = if stored { state.window.next_seq() } else { 0 };
+        let entry = Arc::new(Entry::new(self.name.clone(), seq, position, kind));
+        if stored && let Some(limits) = &self.options.history {
+            let before = state.window.bytes();
+            state.window.push(entry.clone());
+            state.window.trim(limits, now.unix_ms);
+            self.account(before, state.window.bytes());
+        }
+        for interest in &mut state.interest {
+            if stored && interest.behind {
+                continue;
+            }
+            let inbox = &self.shared.inboxes[usize::from(interest.shard)];
+            if inbox.push_within(Item::Entry(interest.key, entry.clone())) == Pushed::Full {
+                // One mark each until the shard has seen it: an inbox that is full grows no further.
+                let (mark, item) = if stored {
+                    (&mut interest.behind, Item::Behind(interest.key))
+                } else {
+                    (&mut interest.lost, Item::Lost(interest.key))
+                };
+                if !std::mem::replace(mark, true) {
+                    inbox.push(item);
+                }
+            }
+        }
+    }
+
+    fn account(&self, before: usize, after: usize) {
+        if after >= before {
+            self.shared.history_bytes.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.shared.history_bytes.fetch_sub(before - after, Ordering::Relaxed);
+        }
+    }
+
+    fn trim(&self, state: &mut State, now: Now) {
+        if let Some(limits) = &self.options.history {
+            let before = state.window.bytes();
+            state.window.trim(limits, now.unix_ms);
+            self.account(before, state.window.bytes());
+        }
+    }
+
+    /// A shard begins to listen. `None`: dead; else whether it is the node's first.
+    pub fn enter_interest(&self, shard: u16, key: HubKey, now: Now) -> Option<bool> {
+        let mut state = self.lock();
+        if self.is_dead() {
+            return None;
+        }
+        state.last_used_ms = now.mono_ms;
+        state.interest.push(Interest { shard, key, behind: false, lost: false, watchers: 0 });
+        Some(state.interest.len() == 1)
+    }
+
+    /// A shard stops listening; whether it was the node's last.
+    pub fn leave_interest(&self, shard: u16, now: Now) -> bool {
+        let mut state = self.lock();
+        state.interest.retain(|i| i.shard != shard);
+        state.last_used_ms = now.mono_ms;
+        state.interest.is_empty()
+    }
+
+    /// Counts a shard's listeners that want presence events, up or down.
+    pub fn watch(&self, shard: u16, up: bool) {
+        let mut state = self.lock();
+        if let Some(interest) = state.interest.iter_mut().find(|i| i.shard == shard) {
+            interest.watchers = if up { interest.watchers + 1 } else { interest.watchers.saturating_sub(1) };
+        }
+    }
+
+    pub(super) fn tell_interested(&self, state: &State, item: impl Fn(HubKey) -> Item) {
+        for interest in &state.interest {
+            self.shared.inboxes[usize::from(interest.shard)].push(item(interest.key));
+        }
+    }
+
+    /// The top of its stream.
+    pub fn top(&self) -> Position {
+        self.lock().window.top().clone()
+    }
+
+    /// Whether its broker numbers it.
+    pub fn is_foreign(&self) -> bool {
+        self.lock().foreign.is_some()
+    }
+
+    /// A shard answers its `Behind` mark: from now on it is handed entries again, beginning with this number, which
+    /// follows this position.
+    pub fn catch_up(&self, shard: u16) -> (u64, Position) {
+        let mut state = self.lock();
+        if let Some(interest) = state.interest.iter_mut().find(|i| i.shard == shard) {
+            interest.behind = false;
+        }
+        (state.window.next_seq(), state.window.top().clone())
+    }
+
+    /// A shard answers its `Lost` mark.
+    pub fn told_lost(&self, shard: u16) {
+        if let Some(interest) = self.lock().interest.iter_mut().find(|i| i.shard == shard) {
+            interest.lost = false;
+        }
+    }
+
+    /// Where a new subscriber begins: protocol section 2, "subscribe".
+    pub fn locate(&self, wanted: &Wanted, now: Now) -> Located {
+        let mut state = self.lock();
+        self.trim(&mut state, now);
+        let window = &state.window;
+        let next_seq = window.next_seq();
+        let top = window.top().clone();
+        let mut located = Located {
+            position: None,
+            recovered: None,
+            replaying: None,
+            next_seq,
+            top_seq: next_seq,
+            last: None,
+            gap: None,
+            fetch: false,
+        };
+        if self.options.history.is_none() {
+            located.recovered = wanted.since.is_some().then_some(false);
+            return located;
+        }
+        located.position = Some(top.clone());
+        located.last = Some(top.clone());
+        let Some(since) = &wanted.since else {
+            rewind(window, wanted.rewind, &mut located);
+            return located;
+        };
+        let found = if since.epoch == top.epoch { window.seq_after(since.offset) } else { None };
+        if let Some(mut seq) = found {
+            if planted(Bug::ReplayTwice) && window.position_before(seq).offset > window.floor().offset {
+                seq -= 1;
+            }
+            if planted(Bug::ReplayShort) && seq < next_seq {
+                seq += 1;
+            }
+            located.recovered = Some(true);
+            located.replaying = Some(window.count_from(seq));
+            located.next_seq = seq;
+            located.last = Some(window.position_before(seq));
+            return located;
+        }
+        let foreign_epoch = since.epoch != top.epoch || since.offset > top.offset;
+        located.fetch = !foreign_epoch && state.foreign.is_some();
+        let reason = if foreign_epoch { GapReason::EpochChanged } else { GapReason::HistoryExpired };
+        if wanted.rewind.is_some() {
+            rewind(window, wanted.rewind, &mut located);
+        } else {
+            located.recovered = Some(false);
+        }
+        let to = located.last.clone().unwrap_or(top);
+        located.gap = Some((since.clone(), to, reason));
+        located
+    }
+
+    /// Entries from `seq` on for a cursor.
+    pub fn read(&self, seq: u64, max_bytes: usize) -> Read {
+        match self.lock().window.read(seq, max_bytes) {
+            Ok(entries) => Read::Entries(entries),
+            Err(evicted) => Read::Evicted(evicted),
+        }
+    }
+
+    /// Where the entry after this offset of the current epoch stands, if everything after it is in the window.
+    pub fn seq_after(&self, position: &Position) -> Option<u64> {
+        let state = self.lock();
+        if state.window.top().epoch != position.epoch {
+            return None;
+        }
+        state.window.seq_after(position.offset)
+    }
+
+    /// Messages with `after < offset < before` of the window, at most `limit` and `max_bytes`.
+    pub fn history(&self, query: &HistoryQuery, now: Now) -> Page {
+        let mut state = self.lock();
+        self.trim(&mut state, now);
+        let window = &state.window;
+        let between = window.messages_between(query.after.unwrap_or(0), query.before.unwrap_or(u64::MAX));
+        let mut page = Page {
+            position: window.top().clone(),
+            floor: window.floor().clone(),
+            entries: vec![],
+            more: false,
+        };
+        let mut bytes = 0;
+        let mut take = |entry: &Arc<Entry>| {
+            bytes += entry.weight();
+            let fits =
+                page.entries.len() < query.limit && (page.entries.is_empty() || bytes <= query.max_bytes);
+            if fits {
+                page.entries.push(entry.clone());
+            } else {
+                page.more = true;
+            }
+            fits
+        };
+        if query.reverse {
+            between.rev().all(&mut take);
+        } else {
+            let mut between = between;
+            between.all(&mut take);
+        }
+        page
+    }
+
+    /// A member enters, held by the connection `holder`.
+    pub fn enter(&self, card: MemberCard, holder: u64) -> Entered {
+        let mut state = self.lock();
+        let presence = state.presence.get_or_insert_default();
+        let entered = presence.enter(card.clone(), holder);
+        if entered == Entered::Joined {
+            self.note(&state, MemberEvent::Join, card);
+        }
+        entered
+    }
+
+    /// A member leaves, unless another connection holds it by now. Whether it left.
+    pub fn leave(&self, client: ClientId, holder: u64) -> bool {
+        let mut state = self.lock();
+        let left = state.presence.as_mut().and_then(|p| p.leave(client, holder));
+        let gone = left.is_some();
+        if let Some(card) = left {
+            self.note(&state, MemberEvent::Leave, card);
+        }
+        gone
+    }
+
+    /// Sets a member's own state. Whether it is a member.
+    pub fn set_member_state(&self, client: ClientId, payload: Option<Arc<Payload>>) -> bool {
+        let mut state = self.lock();
+        let set = state.presence.as_mut().and_then(|p| p.set_state(client, payload));
+        let known = set.is_some();
+        if let Some(card) = set {
+            self.note(&state, MemberEvent::State, card);
+        }
+        known
+    }
+
+    fn note(&self, state: &State, event: MemberEvent, card: MemberCard) {
+        if state.interest.iter().all(|i| i.watchers == 0) {
+            return;
+        }
+        let version = state.presence.as_ref().map_or(0, |p| p.version());
+        let note = Arc::new(MemberNote::new(self.name.clone(), event, version, card));
+        for interest in state.interest.iter().filter(|i| i.watchers > 0) {
+            self.shared.inboxes[usize::from(interest.shard)].push(Item::Member(interest.key, note.clone()));
+        }
+    }
+
+    /// Numbers of its presence.
+    pub fn presence_summary(&self) -> PresenceSummary {
+        let state = self.lock();
+        state.presence.as_ref().map_or(PresenceSummary { users: 0, clients: 0, version: 0 }, |p| p.summary())
+    }
+
+    /// A page of its members.
+    pub fn presence(&self, limit: usize, after: Option<ClientId>) -> PresenceView {
+        let mut state = self.lock();
+        state.presence.get_or_insert_default().view(limit, after)
+    }
+
+    /// Kills the cell if nobody needs it; then whoever looks the channel up gets a new one, with a new epoch.
+    pub fn evict_if_idle(&self) -> bool {
+        let state = self.lock();
+        if self.is_dead() {
+            return true;
+        }
+        let held = state.presence.as_ref().is_some_and(|p| !p.is_empty());
+        if held || !state.interest.is_empty() {
+            return false;
+        }
+        self.account(state.window.bytes(), 0);
+        self.dead.store(true, Ordering::Release);
+        true
+    }
+
+    /// When it was last published to or subscribed to, by the clock that never jumps.
+    pub fn last_used_ms(&self) -> u64 {
+        self.lock().last_used_ms
+    }
+
+    /// Drops what is too old; for the node's sweep.
+    pub fn sweep(&self, now: Now) {
+        let mut state = self.lock();
+        if !state.window.is_empty() {
+            self.trim(&mut state, now);
+        }
+    }
+}
+
+fn rewind(window: &Window, count: Option<u64>, located: &mut Located) {
+    let Some(count) = count else { return };
+    let seq = window.seq_of_newest(count);
+    located.replaying = Some(window.count_from(seq));
+    located.next_seq = seq;
+    located.last = Some(window.position_before(seq));
+}
+
+/// What to read of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryQuery {
+    /// Only messages after this offset.
+    pub after: Option<u64>,
+    /// Only messages before this offset.
+    pub before: Option<u64>,
+    /// Newest first.
+    pub reverse: bool,
+    /// At most so many.
+    pub limit: usize,
+    /// At most so many bytes, but one message at least.
+    pub max_bytes: usize,
+}

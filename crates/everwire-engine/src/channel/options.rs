@@ -1,0 +1,138 @@
+//! What a namespace's settings say of its channels.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::name::namespace_of;
+
+/// What is kept of a channel's past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryLimits {
+    /// At most so many messages.
+    pub messages: usize,
+    /// At most so old, ms.
+    pub age_ms: u64,
+    /// At most so many bytes of ready frames.
+    pub bytes: usize,
+}
+
+impl Default for HistoryLimits {
+    fn default() -> Self {
+        Self { messages: 1_000, age_ms: 600_000, bytes: 1024 * 1024 }
+    }
+}
+
+/// What happens to a subscriber that does not keep up. Protocol section 4, "Slow readers".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSlow {
+    /// It reads on from the window when it can; what is gone by then is told by a `gap`.
+    Resync,
+    /// Its messages are left out, and told.
+    Drop,
+    /// It is closed with 4100.
+    Close,
+}
+
+/// Who may do a thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Nobody.
+    Nobody,
+    /// Whoever has a user.
+    Authenticated,
+    /// Everybody who is connected.
+    Anyone,
+}
+
+/// Who may do what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Subscribe.
+    pub subscribe: Who,
+    /// Publish.
+    pub publish: Who,
+    /// Read who is there.
+    pub presence: Who,
+    /// Read the past.
+    pub history: Who,
+}
+
+impl Access {
+    /// The same for all four.
+    pub fn all(who: Who) -> Self {
+        Self { subscribe: who, publish: who, presence: who, history: who }
+    }
+}
+
+/// The settings of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What is kept; `None`: nothing, every message is volatile.
+    pub history: Option<HistoryLimits>,
+    /// Whether members are known.
+    pub presence: bool,
+    /// Who may do what.
+    pub access: Access,
+    /// Largest payload, bytes; never above the connection's message limit.
+    pub message_bytes: u32,
+    /// What happens to slow subscribers.
+    pub on_slow: OnSlow,
+}
+
+impl Options {
+    /// Everything allowed, history and presence on: the default namespace of dev mode.
+    pub fn open() -> Self {
+        Self {
+            history: Some(HistoryLimits::default()),
+            presence: true,
+            access: Access::all(Who::Anyone),
+            message_bytes: 64 * 1024,
+            on_slow: OnSlow::Resync,
+        }
+    }
+}
+
+/// All namespaces of a node.
+#[derive(Clone, Debug, Default)]
+pub struct Namespaces {
+    /// Channels without a `:`; `None`: there are none.
+    pub default: Option<Arc<Options>>,
+    /// By name.
+    pub named: FxHashMap<Box<str>, Arc<Options>>,
+    /// What a namespace that nobody named gets; `None`: `unknown_channel`.
+    pub unnamed: Option<Arc<Options>>,
+}
+
+impl Namespaces {
+    /// Dev mode: everything allowed everywhere.
+    pub fn open() -> Self {
+        let open = Arc::new(Options::open());
+        Self { default: Some(open.clone()), named: FxHashMap::default(), unnamed: Some(open) }
+    }
+
+    /// The settings for a channel of this name.
+    pub fn options_of(&self, name: &str) -> Option<&Arc<Options>> {
+        match namespace_of(name) {
+            None => self.default.as_ref(),
+            Some(namespace) => self.named.get(namespace).or(self.unnamed.as_ref()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_finds_its_settings() {
+        let mut namespaces = Namespaces::open();
+        let quiet = Arc::new(Options { history: None, ..Options::open() });
+        namespaces.named.insert("quiet".into(), quiet.clone());
+        assert_eq!(namespaces.options_of("quiet:x"), Some(&quiet));
+        assert!(namespaces.options_of("quiet").unwrap().history.is_some());
+        assert!(namespaces.options_of("other:x").is_some());
+        namespaces.unnamed = None;
+        assert_eq!(namespaces.options_of("other:x"), None);
+    }
+}

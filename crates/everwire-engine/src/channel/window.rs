@@ -1,0 +1,190 @@
+//! A channel's newest entries, ready to be sent: what cursors, recovery and history read.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use everwire_proto::position::Position;
+
+use super::options::HistoryLimits;
+use crate::entry::{Entry, Kind};
+
+/// The window. Sequence numbers of its entries are contiguous; offsets rise within an epoch.
+#[derive(Debug)]
+pub(super) struct Window {
+    entries: VecDeque<Arc<Entry>>,
+    bytes: usize,
+    messages: usize,
+    /// The sequence number the next entry gets.
+    next_seq: u64,
+    /// The position just before the first entry.
+    base: Position,
+    /// The position from which the stream is whole up to the top: everything after it is in the window.
+    floor: Position,
+    /// The position of the newest entry.
+    top: Position,
+}
+
+/// A cursor points at what is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evicted {
+    /// Where the window begins now.
+    pub seq: u64,
+    /// The position just before that.
+    pub position: Position,
+}
+
+impl Window {
+    pub(super) fn new(start: Position) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            messages: 0,
+            next_seq: 1,
+            base: start.clone(),
+            floor: start.clone(),
+            top: start,
+        }
+    }
+
+    pub(super) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+    pub(super) fn top(&self) -> &Position {
+        &self.top
+    }
+    pub(super) fn floor(&self) -> &Position {
+        &self.floor
+    }
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+    fn base_seq(&self) -> u64 {
+        self.next_seq - self.entries.len() as u64
+    }
+
+    /// Appends an entry that was made with [`Window::next_seq`] and has a position.
+    pub(super) fn push(&mut self, entry: Arc<Entry>) {
+        debug_assert_eq!(entry.seq, self.next_seq);
+        let Some(position) = entry.position.clone() else { return };
+        self.next_seq += 1;
+        self.bytes += entry.weight();
+        match entry.kind {
+            Kind::Message(_) => self.messages += 1,
+            // Behind a hole the stream is whole only from its far side on.
+            Kind::Gap { .. } => self.floor = position.clone(),
+        }
+        self.top = position;
+        self.entries.push_back(entry);
+    }
+
+    /// Drops the oldest entries until the limits hold at `now_ms` (wall clock).
+    pub(super) fn trim(&mut self, limits: &HistoryLimits, now_ms: u64) {
+        while let Some(first) = self.entries.front() {
+            let too_old = match &first.kind {
+                Kind::Message(p) => now_ms.saturating_sub(p.time) > limits.age_ms,
+                Kind::Gap { .. } => self.messages == 0,
+            };
+            if !too_old && self.messages <= limits.messages && self.bytes <= limits.bytes {
+                return;
+            }
+            self.drop_first();
+        }
+    }
+
+    fn drop_first(&mut self) {
+        let Some(first) = self.entries.pop_front() else { return };
+        self.bytes -= first.weight();
+        if matches!(first.kind, Kind::Message(_)) {
+            self.messages -= 1;
+        }
+        if let Some(position) = &first.position {
+            self.base = position.clone();
+            if position.epoch == self.floor.epoch && position.offset > self.floor.offset {
+                self.floor = position.clone();
+            }
+        }
+    }
+
+    /// A stream that nobody has read yet begins at `start`.
+    pub(super) fn start_at(&mut self, start: Position) {
+        debug_assert!(self.entries.is_empty());
+        *self = Self { next_seq: self.next_seq, ..Self::new(start) };
+    }
+
+    /// Forgets every entry; cursors find themselves evicted.
+    pub(super) fn clear(&mut self) {
+        while !self.entries.is_empty() {
+            self.drop_first();
+        }
+    }
+
+    /// Entries from `seq` on, at most `max_bytes` of them but at least one if there is one.
+    pub(super) fn read(&self, seq: u64, max_bytes: usize) -> Result<Vec<Arc<Entry>>, Evicted> {
+        if seq < self.base_seq() {
+            return Err(Evicted { seq: self.base_seq(), position: self.base.clone() });
+        }
+        let skip = usize::try_from(seq - self.base_seq()).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        let page = self.entries.iter().skip(skip).take_while(|entry| {
+            let first = bytes == 0;
+            bytes += entry.weight();
+            first || bytes <= max_bytes
+        });
+        Ok(page.cloned().collect())
+    }
+
+    /// The sequence number of the first entry after `offset` (of the current epoch), if everything after it is here.
+    pub(super) fn seq_after(&self, offset: u64) -> Option<u64> {
+        if offset < self.floor.offset || offset > self.top.offset {
+            return None;
+        }
+        Some(self.base_seq() + self.index_after(offset) as u64)
+    }
+
+    fn index_after(&self, offset: u64) -> usize {
+        self.entries.partition_point(|e| {
+            e.position.as_ref().is_some_and(|p| p.epoch != self.top.epoch || p.offset <= offset)
+        })
+    }
+
+    /// Messages from `seq` on.
+    pub(super) fn count_from(&self, seq: u64) -> u64 {
+        let skip = usize::try_from(seq.saturating_sub(self.base_seq())).unwrap_or(usize::MAX);
+        self.entries.iter().skip(skip).filter(|e| matches!(e.kind, Kind::Message(_))).count() as u64
+    }
+
+    /// Where the newest `count` messages begin: their first sequence number.
+    pub(super) fn seq_of_newest(&self, count: u64) -> u64 {
+        let floor = self.index_after(self.floor.offset);
+        let keep = usize::try_from(count).unwrap_or(usize::MAX);
+        let start = self.entries.len().saturating_sub(keep).max(floor);
+        self.base_seq() + start as u64
+    }
+
+    /// The position just before entry `seq`.
+    pub(super) fn position_before(&self, seq: u64) -> Position {
+        let Some(index) = seq.checked_sub(self.base_seq() + 1) else { return self.base.clone() };
+        let entry = usize::try_from(index).ok().and_then(|i| self.entries.get(i));
+        entry.and_then(|e| e.position.clone()).unwrap_or_else(|| self.top.clone())
+    }
+
+    /// Messages of the current epoch with `after < offset < before`, oldest first.
+    pub(super) fn messages_between(
+        &self,
+        after: u64,
+        before: u64,
+    ) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
+        let from = self.index_after(after.max(self.floor.offset));
+        self.entries.range(from.min(self.entries.len())..).filter(move |e| {
+            matches!(e.kind, Kind::Message(_)) && e.position.as_ref().is_some_and(|p| p.offset < before)
+        })
+    }
+
+    /// Moves the top without an entry: only planted bugs do that.
+    pub(super) fn skip_offset(&mut self) {
+        self.top.offset += 1;
+    }
+}

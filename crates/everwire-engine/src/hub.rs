@@ -1,0 +1,507 @@
+//! A shard's part of the hub: which of its connections listen where, and what each must still be sent.
+//!
+//! A subscriber is *plain* when it is up to date and has no options: it is sent its channel's batch of this turn as it
+//! is. Every other one is *particular*: it has a cursor into the channel's window. Catching up after a subscribe and
+//! being slow are the same state. The hub knows connections as slots and never what they say.
+
+mod batch;
+mod cursor;
+mod flush;
+mod listener;
+mod room;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use everwire_proto::ids::ClientId;
+use everwire_proto::position::Position;
+use everwire_proto::reply::Outgoing;
+use everwire_proto::ws::Deflater;
+use rustc_hash::FxHashMap;
+
+pub use flush::{Carrier, Sent};
+pub use listener::Overflow;
+
+use self::listener::{Hot, Listener, OwnPart, Sub};
+use self::room::Room;
+use crate::channel::{Cell, Located};
+use crate::entry::{Entry, Form, MemberNote, write_frame};
+use crate::inbox::{HubKey, Page};
+use crate::name::ChannelName;
+use crate::outbox::Class;
+use crate::plant::{Bug, planted};
+
+/// More entries than this, bytes, don't wait for a room whose batch is still on its way.
+const PENDING_BYTES: usize = 4 << 20;
+
+/// How much of a window is read, and sent, for one connection and turn, bytes.
+pub const PAGE_BYTES: usize = 64 * 1024;
+
+/// The hub of one shard.
+pub struct Hub {
+    shard: u16,
+    rooms: Vec<Option<Box<Room>>>,
+    generations: Vec<u32>,
+    free: Vec<u32>,
+    by_name: FxHashMap<ChannelName, u32>,
+    hot: Vec<Hot>,
+    listeners: Vec<Option<Box<Listener>>>,
+    /// Rooms with entries that no batch holds yet.
+    dirty: Vec<u32>,
+    /// Rooms whose batch has not been sent to all yet.
+    walking: Vec<u32>,
+    /// Slots with something due.
+    ready: Vec<u32>,
+    /// What connections are told this turn, in one buffer.
+    own: Vec<u8>,
+    own_parts: Vec<OwnPart>,
+    segments: Vec<flush::Segment>,
+    scratch: Vec<u8>,
+    object: Vec<u8>,
+    deflater: Deflater,
+    turn: u64,
+    outbox_bytes: usize,
+    overflowed: Vec<Overflow>,
+    /// Pages that cursors want from the broker.
+    wanted: Vec<PageWanted>,
+    /// Gaps that were told, for the counter.
+    gaps_told: u64,
+}
+
+/// A cursor needs what is no longer in the window but may be at the broker.
+#[derive(Clone, Debug)]
+pub struct PageWanted {
+    /// For this slot.
+    pub slot: u32,
+    /// For this channel.
+    pub key: HubKey,
+    /// Everything after this position.
+    pub after: Position,
+}
+
+/// How a subscriber wants to listen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Listening {
+    /// It wants presence events.
+    pub watch: bool,
+    /// It is spared its own live messages.
+    pub mute: bool,
+}
+
+/// What a subscription left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Its room has no subscribers any more.
+    pub empty: bool,
+    /// It wanted presence events.
+    pub watch: bool,
+}
+
+impl Hub {
+    /// An empty hub. `outbox_bytes` is the limit of each connection's outbox.
+    pub fn new(shard: u16, outbox_bytes: usize) -> Self {
+        Self {
+            shard,
+            rooms: Vec::new(),
+            generations: Vec::new(),
+            free: Vec::new(),
+            by_name: FxHashMap::default(),
+            hot: Vec::new(),
+            listeners: Vec::new(),
+            dirty: Vec::new(),
+            walking: Vec::new(),
+            ready: Vec::new(),
+            own: Vec::new(),
+            own_parts: Vec::new(),
+            segments: Vec::new(),
+            scratch: Vec::new(),
+            object: Vec::new(),
+            deflater: Deflater::new(),
+            turn: 0,
+            outbox_bytes,
+            overflowed: Vec::new(),
+            wanted: Vec::new(),
+            gaps_told: 0,
+        }
+    }
+
+    /// A connection begins to listen, in this form.
+    pub fn open(&mut self, slot: u32, form: Form) {
+        let at = slot as usize;
+        if self.listeners.len() <= at {
+            self.listeners.resize_with(at + 1, || None);
+            self.hot.resize_with(at + 1, Hot::default);
+        }
+        self.hot[at] = Hot { form, ..Hot::default() };
+        self.listeners[at] = Some(Box::default());
+    }
+
+    /// A connection ends. Its subscriptions must be gone already ([`Hub::leave`]).
+    pub fn close(&mut self, slot: u32) {
+        if let Some(listener) = self.listeners.get_mut(slot as usize) {
+            debug_assert!(listener.as_ref().is_none_or(|l| l.subs.is_empty()));
+            *listener = None;
+            self.hot[slot as usize] = Hot::default();
+        }
+    }
+
+    /// Sets the public id by which one's own messages are known.
+    pub fn name(&mut self, slot: u32, client: ClientId) {
+        if let Some(listener) = self.listener(slot) {
+            listener.client = client;
+        }
+    }
+
+    fn listener(&mut self, slot: u32) -> Option<&mut Listener> {
+        self.listeners.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    fn room(&mut self, key: HubKey) -> Option<&mut Room> {
+        let at = key.index as usize;
+        if self.generations.get(at) != Some(&key.generation) {
+            return None;
+        }
+        self.rooms[at].as_deref_mut()
+    }
+
+    fn key(&self, index: u32) -> HubKey {
+        HubKey { index, generation: self.generations[index as usize] }
+    }
+
+    /// The room of a channel that has listeners here.
+    pub fn find(&self, channel: &str) -> Option<HubKey> {
+        self.by_name.get(channel).map(|index| self.key(*index))
+    }
+
+    /// Makes a room for a channel that has none. The caller registers the interest with the cell.
+    pub fn make_room(&mut self, cell: Arc<Cell>) -> HubKey {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.rooms.push(None);
+            self.generations.push(0);
+            u32::try_from(self.rooms.len() - 1).expect("a node has at most a few million channels")
+        });
+        self.by_name.insert(cell.name.clone(), index);
+        self.rooms[index as usize] = Some(Box::new(Room::new(cell)));
+        self.key(index)
+    }
+
+    /// Takes away a room without subscribers. The caller gives up the interest.
+    pub fn drop_room(&mut self, key: HubKey) -> Option<Arc<Cell>> {
+        let room = self.room(key).filter(|room| room.is_empty())?;
+        let cell = room.cell.clone();
+        let index = key.index;
+        self.by_name.remove(&cell.name);
+        self.rooms[index as usize] = None;
+        self.generations[index as usize] = self.generations[index as usize].wrapping_add(1);
+        self.free.push(index);
+        self.walking.retain(|i| *i != index);
+        self.dirty.retain(|i| *i != index);
+        Some(cell)
+    }
+
+    /// The channel of a room.
+    pub fn cell(&mut self, key: HubKey) -> Option<Arc<Cell>> {
+        self.room(key).map(|room| room.cell.clone())
+    }
+
+    /// Rooms with listeners.
+    pub fn room_count(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether this connection is subscribed.
+    pub fn is_subscribed(&self, slot: u32, key: HubKey) -> bool {
+        self.listeners
+            .get(slot as usize)
+            .and_then(|l| l.as_ref())
+            .is_some_and(|l| l.subs.iter().any(|s| s.room == key.index))
+    }
+
+    /// The channels of a connection.
+    pub fn subscriptions(&self, slot: u32) -> Vec<HubKey> {
+        let listener = self.listeners.get(slot as usize).and_then(|l| l.as_ref());
+        listener.map_or(vec![], |l| l.subs.iter().map(|s| self.key(s.room)).collect())
+    }
+
+    /// How many channels a connection has.
+    pub fn subscription_count(&self, slot: u32) -> usize {
+        self.listeners.get(slot as usize).and_then(|l| l.as_ref()).map_or(0, |l| l.subs.len())
+    }
+
+    /// Enters a subscriber, as behind; `located` says where it begins. Its messages follow what was said to it so far.
+    pub fn enter(&mut self, slot: u32, key: HubKey, how: Listening, located: &Located) {
+        let Some(room) = self.room(key) else { return };
+        let place = room.add_other(slot);
+        if how.watch {
+            room.watchers.push(slot);
+        }
+        if room.fresh {
+            // Whatever waits in the inbox below this was covered by `located`.
+            room.begin(located);
+        }
+        let cursor = cursor::Cursor::new(located, how.mute);
+        let Some(listener) = self.listener(slot) else { return };
+        listener.subs.push(Sub::particular(key.index, place, how.watch, cursor));
+        self.make_ready(slot);
+    }
+
+    /// Takes out a subscriber: from now on it is sent nothing of this channel. `None`: it was not subscribed.
+    pub fn leave(&mut self, slot: u32, key: HubKey) -> Option<Left> {
+        if planted(Bug::DeliverAfterUnsubscribed) && self.hot.get(slot as usize).is_some_and(|h| !h.blocked) {
+            return self.is_subscribed(slot, key).then_some(Left { empty: false, watch: false });
+        }
+        let listener = self.listener(slot)?;
+        let at = listener.subs.iter().position(|s| s.room == key.index)?;
+        let sub = listener.subs.swap_remove(at);
+        if listener.subs.is_empty() {
+            listener.subs = Vec::new();
+        }
+        if let Some(outbox) = &mut listener.outbox {
+            outbox.forget(key);
+        }
+        let form = self.hot[slot as usize].form;
+        let moved = {
+            let room = self.room(key)?;
+            if sub.watch {
+                room.watchers.retain(|s| *s != slot);
+            }
+            if sub.cursor.is_some() {
+                room.remove_other(sub.place)
+            } else {
+                room.remove_plain(form, sub.place)
+            }
+        };
+        self.replace(key.index, &moved);
+        Some(Left { empty: self.room(key)?.is_empty(), watch: sub.watch })
+    }
+
+    /// Tells the subscribers that moved in their room where they are now.
+    fn replace(&mut self, room: u32, moved: &room::Moved) {
+        for &(slot, place) in moved.iter() {
+            if let Some(sub) = self.listener(slot).and_then(|l| l.sub(room)) {
+                sub.place = place;
+            }
+        }
+    }
+
+    fn make_ready(&mut self, slot: u32) {
+        let hot = &mut self.hot[slot as usize];
+        if !hot.ready {
+            hot.ready = true;
+            self.ready.push(slot);
+        }
+    }
+
+    /// Says something to one connection.
+    pub fn say(&mut self, slot: u32, id: Option<u64>, what: &Outgoing<'_>) {
+        if matches!(what, Outgoing::Gap { .. }) {
+            self.gaps_told += 1;
+        }
+        let Some(hot) = self.hot.get(slot as usize) else { return };
+        let form = hot.form;
+        let start = self.own.len();
+        let mut object = std::mem::take(&mut self.object);
+        write_frame(form, id, what, &mut object, &mut self.own);
+        self.object = object;
+        self.keep_own(slot, start, Class::Own);
+    }
+
+    /// Puts ready bytes (a pong, a close frame) behind what was said so far.
+    pub fn say_raw(&mut self, slot: u32, bytes: &[u8]) {
+        let start = self.own.len();
+        self.own.extend_from_slice(bytes);
+        self.keep_own(slot, start, Class::Own);
+    }
+
+    /// Notes that `self.own[start..]` is for this slot; moves it to the outbox where the socket is full.
+    fn keep_own(&mut self, slot: u32, start: usize, class: Class) {
+        let end = self.own.len();
+        let at = slot as usize;
+        if self.listeners.get(at).is_none_or(|l| l.is_none()) {
+            self.own.truncate(start);
+            return;
+        }
+        if self.hot[at].blocked {
+            let bytes = Bytes::copy_from_slice(&self.own[start..end]);
+            self.own.truncate(start);
+            self.queue(slot, bytes, class);
+            return;
+        }
+        let part = OwnPart { start, end, next: u32::MAX, class };
+        let index = u32::try_from(self.own_parts.len()).expect("a turn is bounded");
+        self.own_parts.push(part);
+        let hot = &mut self.hot[at];
+        if hot.own_first == u32::MAX {
+            hot.own_first = index;
+        } else {
+            self.own_parts[hot.own_last as usize].next = index;
+        }
+        self.hot[at].own_last = index;
+        self.make_ready(slot);
+    }
+
+    /// An entry of a channel arrives: life of a message, stop 7.
+    pub fn deliver(&mut self, key: HubKey, entry: Arc<Entry>) {
+        // life 7/9: into the channel's batch of this turn.
+        let Some(room) = self.room(key) else { return };
+        let first = room.pending.is_empty();
+        let next_seq = entry.seq + 1;
+        room.pending_bytes += entry.weight();
+        room.pending.push(entry);
+        let crowded = room.pending_bytes > PENDING_BYTES;
+        if first {
+            self.dirty.push(key.index);
+        }
+        if crowded {
+            self.uncrowd(key, next_seq);
+        }
+    }
+
+    /// Entries arrive faster than the walk over a huge room goes: stored ones are read from the window instead.
+    fn uncrowd(&mut self, key: HubKey, next_seq: u64) {
+        let Some(room) = self.room(key) else { return };
+        let top = room.pending.iter().rev().find_map(|e| e.position.clone());
+        let lost = room.pending.iter().any(|e| e.position.is_none());
+        room.pending.clear();
+        room.pending_bytes = 0;
+        if let Some(top) = top {
+            self.fall_behind(key, next_seq, top);
+        }
+        if lost {
+            self.tell_lost(key);
+        }
+    }
+
+    /// The shard's inbox was full and stored entries were left out: every subscriber reads the window from where it
+    /// is. `next_seq` is the first entry that will arrive again.
+    /// `top` is the position before it.
+    pub fn fall_behind(&mut self, key: HubKey, next_seq: u64, top: Position) {
+        self.close_batch(key.index);
+        let Some(room) = self.room(key) else { return };
+        if next_seq <= room.delivered + 1 {
+            return;
+        }
+        // What is pending is in the window too.
+        room.pending.retain(|e| e.position.is_none());
+        let from = room.delivered + 1;
+        room.delivered = next_seq - 1;
+        let last = room.position.replace(top);
+        self.particularise_all(key.index, from, last.as_ref());
+        self.ready_others(key.index);
+    }
+
+    /// Volatile entries of this channel were left out: its subscribers are told.
+    pub fn tell_lost(&mut self, key: HubKey) {
+        let Some(room) = self.room(key) else { return };
+        let cell = room.cell.clone();
+        cell.told_lost(self.shard);
+        let Some(room) = self.room(key) else { return };
+        for slot in room.everyone() {
+            self.say_volatile_gap(slot, &cell);
+        }
+    }
+
+    fn say_volatile_gap(&mut self, slot: u32, cell: &Cell) {
+        let reason = everwire_proto::reply::GapReason::SlowConsumer;
+        let gap = Outgoing::Gap { channel: cell.name.as_str(), from: None, to: None, reason };
+        self.say(slot, None, &gap);
+    }
+
+    /// A presence event arrives: for those who asked, save the member itself.
+    pub fn note(&mut self, key: HubKey, note: &MemberNote) {
+        let Some(room) = self.room(key) else { return };
+        for slot in room.watchers.clone() {
+            let own = self.listener(slot).is_some_and(|l| l.client == note.member.client);
+            if own && note.event == everwire_proto::reply::MemberEvent::Join {
+                continue;
+            }
+            let form = self.hot[slot as usize].form;
+            let start = self.own.len();
+            let frame = note.frame(form, &mut self.deflater);
+            self.own.extend_from_slice(frame);
+            self.keep_own(slot, start, Class::Presence(key));
+        }
+    }
+
+    /// A page that a cursor wanted is here; `None`: it could not be read, ask again.
+    pub fn page(&mut self, slot: u32, key: HubKey, page: Option<Page>) {
+        let Some(cursor) = self.listener(slot).and_then(|l| l.sub(key.index)).and_then(|s| s.cursor.as_mut())
+        else {
+            return;
+        };
+        cursor.filled(page);
+        self.make_ready(slot);
+    }
+
+    /// Pages that cursors want from the broker since the last call.
+    pub fn take_wanted(&mut self) -> Vec<PageWanted> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// Connections whose outbox overflowed since the last call.
+    pub fn take_overflowed(&mut self) -> Vec<Overflow> {
+        std::mem::take(&mut self.overflowed)
+    }
+
+    /// Gaps told since the last call.
+    pub fn take_gaps_told(&mut self) -> u64 {
+        std::mem::take(&mut self.gaps_told)
+    }
+
+    /// Bytes said this turn that are not sent yet.
+    pub fn own_bytes(&self) -> usize {
+        self.own.len()
+    }
+
+    /// Bytes that wait in a connection's outbox.
+    pub fn waiting_bytes(&self, slot: u32) -> usize {
+        let listener = self.listeners.get(slot as usize).and_then(|l| l.as_ref());
+        listener.and_then(|l| l.outbox.as_ref()).map_or(0, |o| o.bytes())
+    }
+
+    /// Whether the socket is full.
+    pub fn is_blocked(&self, slot: u32) -> bool {
+        self.hot.get(slot as usize).is_some_and(|hot| hot.blocked)
+    }
+
+    /// Since when it has taken nothing, ms of the clock that never jumps; `None` while it takes.
+    pub fn stalled_since(&self, slot: u32) -> Option<u64> {
+        let listener = self.listeners.get(slot as usize)?.as_ref()?;
+        self.is_blocked(slot).then_some(listener.stalled_since_ms)
+    }
+
+    /// Whether a connection has neither something due nor something that waits.
+    pub fn is_drained(&self, slot: u32) -> bool {
+        let hot = self.hot.get(slot as usize);
+        self.waiting_bytes(slot) == 0 && hot.is_none_or(|h| h.own_first == u32::MAX)
+    }
+
+    /// The socket takes bytes again.
+    pub fn writable(&mut self, slot: u32) {
+        if let Some(hot) = self.hot.get_mut(slot as usize)
+            && std::mem::take(&mut hot.blocked)
+        {
+            self.make_ready(slot);
+        }
+    }
+
+    /// Throws away what waits, save a frame that was begun: a close frame is to follow.
+    pub fn silence(&mut self, slot: u32) {
+        let Some(hot) = self.hot.get_mut(slot as usize) else { return };
+        (hot.own_first, hot.own_last) = (u32::MAX, u32::MAX);
+        if let Some(listener) = self.listener(slot)
+            && let Some(outbox) = &mut listener.outbox
+        {
+            outbox.keep_first(true);
+        }
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub")
+            .field("shard", &self.shard)
+            .field("rooms", &self.by_name.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+//! A channel's frames of one turn, ready to be sent to all plain subscribers with one send each.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use everwire_proto::position::Position;
+use everwire_proto::ws::Deflater;
+
+use crate::entry::{Entry, Form};
+use crate::plant::{Bug, planted};
+
+/// Frames of one form, one behind the other.
+#[derive(Debug, Default)]
+struct Arena {
+    bytes: Vec<u8>,
+    ready: bool,
+}
+
+/// The batch. It is closed when the next one opens, so a channel's order holds.
+#[derive(Debug)]
+pub(super) struct Batch {
+    entries: Vec<Arc<Entry>>,
+    arenas: [Arena; Form::COUNT],
+    /// How many plain subscribers of each form have not been sent it yet: the first ones of their list.
+    pub(super) left: [usize; Form::COUNT],
+    /// The turn in which it was opened.
+    pub(super) turn: u64,
+    /// Whoever gets none of it has its cursor here.
+    pub(super) first_seq: u64,
+    /// The position before it.
+    pub(super) before: Option<Position>,
+}
+
+/// What is left of a batch of which a socket took only some bytes.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Rest {
+    /// The rest of the frame that was begun; empty between frames.
+    pub(super) tail: Bytes,
+    /// The first stored entry that was not begun, with the position before it.
+    pub(super) next: Option<(u64, Option<Position>)>,
+    /// Volatile frames that were not begun.
+    pub(super) volatile: Vec<Bytes>,
+}
+
+impl Batch {
+    pub(super) fn new(
+        entries: Vec<Arc<Entry>>,
+        left: [usize; Form::COUNT],
+        turn: u64,
+        first_seq: u64,
+        before: Option<Position>,
+    ) -> Self {
+        Self { entries, arenas: Default::default(), left, turn, first_seq, before }
+    }
+
+    /// Makes the bytes of a form; before [`Batch::bytes`]. A batch of one frame needs no arena.
+    pub(super) fn prepare(&mut self, form: Form, deflater: &mut Deflater) {
+        let arena = &mut self.arenas[form.index()];
+        if arena.ready {
+            return;
+        }
+        arena.ready = true;
+        if let [only] = &self.entries[..] {
+            only.frame(form, deflater);
+            return;
+        }
+        let mut order: Vec<&Arc<Entry>> = self.entries.iter().collect();
+        if planted(Bug::SwapBatch) {
+            order.swap(0, 1);
+        }
+        for entry in order {
+            arena.bytes.extend_from_slice(entry.frame(form, deflater));
+        }
+    }
+
+    /// All frames in this form.
+    pub(super) fn bytes(&self, form: Form) -> &[u8] {
+        match &self.entries[..] {
+            [only] => only.ready(form),
+            _ => &self.arenas[form.index()].bytes,
+        }
+    }
+
+    /// Whether everybody was sent it.
+    pub(super) fn is_done(&self) -> bool {
+        self.left.iter().all(|left| *left == 0)
+    }
+
+    /// What is left when a socket took the first `sent` bytes.
+    pub(super) fn rest(&self, form: Form, sent: usize) -> Rest {
+        let mut rest = Rest::default();
+        let (mut start, mut last) = (0, self.before.clone());
+        for entry in &self.entries {
+            let frame = entry.ready(form);
+            let end = start + frame.len();
+            if sent > start {
+                if sent < end {
+                    rest.tail = frame.slice(sent - start..);
+                }
+            } else if entry.position.is_none() {
+                rest.volatile.push(frame.clone());
+            } else if rest.next.is_none() {
+                rest.next = Some((entry.seq, last.clone()));
+            }
+            if entry.position.is_some() {
+                last.clone_from(&entry.position);
+            }
+            start = end;
+        }
+        rest
+    }
+}

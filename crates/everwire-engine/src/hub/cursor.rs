@@ -1,0 +1,294 @@
+//! A subscriber that is not up to date: a place in the channel's window, and what it is sent from there.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use everwire_proto::position::Position;
+use everwire_proto::reply::{GapReason, Outgoing};
+
+use super::flush::Segment;
+use super::listener::{Listener, Sub};
+use super::{Hub, PAGE_BYTES, PageWanted};
+use crate::channel::{Evicted, Located, OnSlow, Read};
+use crate::entry::{Entry, write_frame};
+use crate::inbox::Page;
+use crate::plant::{Bug, planted};
+
+/// A place in a channel's stream.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    /// The next entry to send.
+    next_seq: u64,
+    /// The position before it; `None` where the channel has no history.
+    last: Option<Position>,
+    /// From this entry on one's own messages are left out, and the cursor stays one for good.
+    mute_from: Option<u64>,
+    /// It fell behind because the socket was full, not because it began in the past.
+    slow: bool,
+    /// What it needs is no longer in the window: it reads pages of the broker's.
+    pages: Option<Box<Pages>>,
+}
+
+#[derive(Debug, Default)]
+struct Pages {
+    entries: VecDeque<Arc<Entry>>,
+    asked: bool,
+    floor: Option<Position>,
+}
+
+impl Cursor {
+    pub(super) fn new(located: &Located, mute: bool) -> Self {
+        Self {
+            next_seq: located.next_seq,
+            last: located.last.clone(),
+            mute_from: mute.then_some(located.top_seq),
+            slow: false,
+            pages: located.fetch.then(Box::default),
+        }
+    }
+
+    pub(super) fn behind(next_seq: u64, last: Option<Position>) -> Self {
+        Self { next_seq, last, mute_from: None, slow: true, pages: None }
+    }
+
+    /// A page came, or could not be read.
+    pub(super) fn filled(&mut self, page: Option<Page>) {
+        let Some(pages) = &mut self.pages else { return };
+        pages.asked = false;
+        if let Some(page) = page {
+            pages.entries = page.entries.into();
+            pages.floor = Some(page.floor);
+        }
+    }
+
+    /// What was planned from this entry on was not sent; the earliest such entry counts.
+    pub(super) fn back_to(&mut self, seq: u64, last: Option<Position>) {
+        if seq < self.next_seq {
+            self.next_seq = seq;
+            self.last = last;
+        }
+    }
+
+    /// Whether it leaves out one's own messages.
+    pub(super) fn is_mute(&self) -> bool {
+        self.mute_from.is_some()
+    }
+
+    fn evicted(&mut self, to: &Evicted) {
+        self.next_seq = to.seq;
+        self.last = Some(to.position.clone());
+    }
+}
+
+impl Hub {
+    /// Appends to `scratch` what this connection's cursors point at, within the page limit. Whether there is more.
+    pub(super) fn fill_cursors(
+        &mut self,
+        slot: u32,
+        listener: &mut Listener,
+        segments: &mut Vec<Segment>,
+    ) -> bool {
+        let start = self.scratch.len();
+        let client = listener.client;
+        let mut more = false;
+        for sub in &mut listener.subs {
+            if sub.cursor.is_none() {
+                continue;
+            }
+            if self.scratch.len() - start >= PAGE_BYTES {
+                more = true;
+                break;
+            }
+            more |= self.fill_one(slot, sub, client, segments, start + PAGE_BYTES);
+        }
+        more
+    }
+
+    /// One cursor's part; `until` is where `scratch` should end. Whether it has more.
+    fn fill_one(
+        &mut self,
+        slot: u32,
+        sub: &mut Sub,
+        client: everwire_proto::ids::ClientId,
+        segments: &mut Vec<Segment>,
+        until: usize,
+    ) -> bool {
+        let Some(cursor) = &mut sub.cursor else { return false };
+        loop {
+            if cursor.pages.is_some() && self.fill_page(slot, sub.room, cursor, segments, until) {
+                return self.scratch.len() >= until;
+            }
+            let Some(room) = self.rooms[sub.room as usize].as_deref() else { return false };
+            if cursor.next_seq > room.delivered {
+                return false;
+            }
+            if cursor.slow && room.cell.options.on_slow == OnSlow::Drop {
+                let (seq, to) = (room.delivered + 1, room.position.clone());
+                self.tell_gap(
+                    slot,
+                    sub.room,
+                    cursor,
+                    &Evicted { seq, position: to.unwrap_or_else(|| room.cell.top()) },
+                    segments,
+                );
+                continue;
+            }
+            let left = until.saturating_sub(self.scratch.len());
+            if left == 0 {
+                return true;
+            }
+            match room.cell.read(cursor.next_seq, left) {
+                Read::Evicted(_) if room.cell.is_foreign() => cursor.pages = Some(Box::default()),
+                Read::Evicted(to) => self.tell_gap(slot, sub.room, cursor, &to, segments),
+                Read::Entries(entries) => {
+                    let Some(last) = entries.last() else { return false };
+                    let next_seq = last.seq + 1;
+                    self.fill_entries(slot, sub.room, cursor, &entries, client, segments);
+                    cursor.next_seq = next_seq;
+                }
+            }
+        }
+    }
+
+    fn fill_entries(
+        &mut self,
+        slot: u32,
+        room: u32,
+        cursor: &mut Cursor,
+        entries: &[Arc<Entry>],
+        client: everwire_proto::ids::ClientId,
+        segments: &mut Vec<Segment>,
+    ) {
+        let form = self.hot[slot as usize].form;
+        for entry in entries {
+            let before = std::mem::replace(&mut cursor.last, entry.position.clone());
+            if cursor.mute_from.is_some_and(|from| entry.seq >= from) && entry.is_from(client) {
+                continue;
+            }
+            self.scratch.extend_from_slice(entry.frame(form, &mut self.deflater));
+            segments.push(Segment::entry(self.scratch.len(), room, entry.clone(), before));
+        }
+    }
+
+    /// Sends on from the broker's pages. Whether the cursor must wait, or has filled its share.
+    fn fill_page(
+        &mut self,
+        slot: u32,
+        room: u32,
+        cursor: &mut Cursor,
+        segments: &mut Vec<Segment>,
+        until: usize,
+    ) -> bool {
+        let form = self.hot[slot as usize].form;
+        let Some(pages) = &mut cursor.pages else { return false };
+        if pages.asked {
+            return true;
+        }
+        let here = self.rooms[room as usize].as_deref().map(|r| r.cell.clone());
+        let Some(cell) = here else { return true };
+        if let (Some(floor), Some(last)) = (pages.floor.take(), &cursor.last)
+            && (floor.epoch != last.epoch || floor.offset > last.offset)
+        {
+            let reason =
+                if floor.epoch == last.epoch { GapReason::HistoryExpired } else { GapReason::EpochChanged };
+            let gap =
+                Outgoing::Gap { channel: cell.name.as_str(), from: Some(last), to: Some(&floor), reason };
+            write_frame(form, None, &gap, &mut self.object, &mut self.scratch);
+            segments.push(Segment::own(self.scratch.len()));
+            self.gaps_told += 1;
+            cursor.last = Some(floor);
+        }
+        while let Some(entry) = pages.entries.pop_front() {
+            let after = |p: &Position| cursor.last.as_ref().is_none_or(|l| p.offset > l.offset);
+            if entry.position.as_ref().is_some_and(after) {
+                self.scratch.extend_from_slice(entry.frame(form, &mut self.deflater));
+                cursor.last.clone_from(&entry.position);
+                segments.push(Segment::own(self.scratch.len()));
+            }
+            if self.scratch.len() >= until {
+                return true;
+            }
+        }
+        let Some(last) = &cursor.last else { return true };
+        if let Some(seq) = cell.seq_after(last) {
+            cursor.next_seq = seq;
+            cursor.pages = None;
+            return false;
+        }
+        pages.asked = true;
+        self.wanted.push(PageWanted { slot, key: self.key(room), after: last.clone() });
+        true
+    }
+
+    /// The window begins behind the cursor: says so and goes on there.
+    fn tell_gap(
+        &mut self,
+        slot: u32,
+        room: u32,
+        cursor: &mut Cursor,
+        to: &Evicted,
+        segments: &mut Vec<Segment>,
+    ) {
+        let form = self.hot[slot as usize].form;
+        if let Some(cell) = self.rooms[room as usize].as_deref().map(|r| r.cell.clone())
+            && !planted(Bug::LoseGap)
+        {
+            let other = cursor.last.as_ref().is_some_and(|last| last.epoch != to.position.epoch);
+            let reason = if other { GapReason::EpochChanged } else { GapReason::SlowConsumer };
+            let (from, to) = (cursor.last.as_ref(), Some(&to.position));
+            let gap = Outgoing::Gap { channel: cell.name.as_str(), from, to, reason };
+            write_frame(form, None, &gap, &mut self.object, &mut self.scratch);
+            segments.push(Segment::own(self.scratch.len()));
+            self.gaps_told += 1;
+            if cell.options.on_slow == OnSlow::Close {
+                self.overflowed.push(super::Overflow { slot, bytes: 0 });
+            }
+        }
+        cursor.evicted(to);
+    }
+
+    /// Makes those cursors of a connection plain that are where the room is.
+    pub(super) fn settle(&mut self, slot: u32) {
+        let Some(mut listener) = self.listeners[slot as usize].take() else { return };
+        let form = self.hot[slot as usize].form;
+        for sub in &mut listener.subs {
+            let Some(cursor) = &sub.cursor else { continue };
+            let Some(room) = self.rooms[sub.room as usize].as_deref_mut() else { continue };
+            if cursor.pages.is_some() || cursor.mute_from.is_some() || cursor.next_seq != room.delivered + 1 {
+                continue;
+            }
+            let moved = room.remove_other(sub.place);
+            sub.place = room.add_plain(form, slot);
+            sub.cursor = None;
+            let index = sub.room;
+            self.replace(index, &moved);
+        }
+        self.listeners[slot as usize] = Some(listener);
+    }
+
+    /// A plain subscriber falls behind: from now on it has a cursor.
+    pub(super) fn particularise(&mut self, slot: u32, room: u32, next_seq: u64, last: Option<Position>) {
+        let form = self.hot[slot as usize].form;
+        let Some(sub) = self.listener(slot).and_then(|l| l.sub(room)).filter(|s| s.cursor.is_none()) else {
+            return;
+        };
+        sub.cursor = Some(Box::new(Cursor::behind(next_seq, last)));
+        let place = sub.place;
+        let Some(there) = self.rooms[room as usize].as_deref_mut() else { return };
+        let moved = there.remove_plain(form, place);
+        let place = there.add_other(slot);
+        self.replace(room, &moved);
+        if let Some(sub) = self.listener(slot).and_then(|l| l.sub(room)) {
+            sub.place = place;
+        }
+    }
+
+    /// All plain subscribers of a room fall behind.
+    pub(super) fn particularise_all(&mut self, room: u32, next_seq: u64, last: Option<&Position>) {
+        let Some(there) = self.rooms[room as usize].as_deref() else { return };
+        let slots = there.everyone();
+        for slot in slots {
+            self.particularise(slot, room, next_seq, last.cloned());
+        }
+    }
+}

@@ -1,0 +1,537 @@
+//! The flush: everything that is pending for a socket goes out with one call.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use everwire_proto::position::Position;
+use everwire_proto::reply::Outgoing;
+
+use super::batch::{Batch, Rest};
+use super::listener::{Listener, Overflow};
+use super::{Hub, PAGE_BYTES};
+use crate::channel::OnSlow;
+use crate::entry::{Entry, Form};
+use crate::inbox::HubKey;
+use crate::outbox::Class;
+use crate::plant::{Bug, planted};
+use crate::time::Now;
+
+/// A batch is closed above this, bytes; the rest of a turn's entries stand in the next one.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// What a socket did with bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It took so many; fewer than offered: it is full, and [`Hub::writable`] is called when it takes more.
+    Bytes(usize),
+    /// It is gone; its end will be reported like any other.
+    Gone,
+}
+
+/// Whoever carries bytes to sockets.
+pub trait Carrier {
+    /// Offers bytes to a socket; never waits.
+    fn send(&mut self, slot: u32, bytes: &[u8]) -> Sent;
+}
+
+/// A stretch of `scratch`, and what it is for when it can't be sent.
+#[derive(Debug)]
+pub(super) struct Segment {
+    end: usize,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// The front of the outbox: it stays there until it is sent.
+    Queue,
+    /// Nobody can read it again.
+    Own(Class),
+    /// The open batch of this room.
+    Batch(u32),
+    /// An entry of this room's window, with the position before it.
+    Entry(u32, Arc<Entry>, Option<Position>),
+}
+
+impl Segment {
+    pub(super) fn own(end: usize) -> Self {
+        Self { end, what: What::Own(Class::Own) }
+    }
+    pub(super) fn entry(end: usize, room: u32, entry: Arc<Entry>, before: Option<Position>) -> Self {
+        Self { end, what: What::Entry(room, entry, before) }
+    }
+}
+
+impl Hub {
+    /// Sends what is due, to at most `budget` sockets. Whether there is more: then flush again without sleeping.
+    pub fn flush(&mut self, carrier: &mut impl Carrier, now: Now, mut budget: usize) -> bool {
+        self.turn += 1;
+        self.open_batches();
+        self.serve_ready(carrier, now, &mut budget);
+        self.walk(carrier, now, &mut budget);
+        self.own.clear();
+        self.own_parts.clear();
+        if self.own.capacity() > 1 << 20 {
+            self.own = Vec::new();
+        }
+        !(self.ready.is_empty() && self.walking.is_empty() && self.dirty.is_empty())
+    }
+
+    /// Whether a flush has something to do.
+    pub fn is_due(&self) -> bool {
+        !(self.ready.is_empty() && self.walking.is_empty() && self.dirty.is_empty())
+    }
+
+    fn open_batches(&mut self) {
+        let mut opened = 0;
+        for index in std::mem::take(&mut self.dirty) {
+            let busy = self.rooms[index as usize].as_ref().is_some_and(|r| r.batch.is_some());
+            if busy {
+                // The batch before is still on its way; order within a channel holds.
+                self.dirty.push(index);
+            } else if self.open_batch(index) {
+                opened += 1;
+            }
+        }
+        if opened > 1 {
+            self.mark_shared();
+        }
+    }
+
+    /// Closes what is pending of a room into a batch. Whether plain subscribers get one.
+    fn open_batch(&mut self, index: u32) -> bool {
+        let Some(room) = self.rooms[index as usize].as_deref_mut() else { return false };
+        let (mut bytes, mut count) = (0, 0);
+        while count < room.pending.len() && (count == 0 || bytes < BATCH_BYTES) {
+            bytes += room.pending[count].weight();
+            count += 1;
+        }
+        let mut entries: Vec<_> = room.pending.drain(..count).collect();
+        room.pending_bytes = room.pending_bytes.saturating_sub(bytes);
+        if room.pending.is_empty() {
+            room.pending.shrink_to(4);
+        } else {
+            self.dirty.push(index);
+        }
+        let (first_seq, before) = (room.delivered + 1, room.position.clone());
+        let fresh = room.fresh;
+        let mut delivered = room.delivered;
+        // Below `delivered`: read from the window already. A room without subscribers has no place yet.
+        entries.retain(|e| e.position.is_none() || (!fresh && e.seq > delivered));
+        if let Some(last) = entries.iter().rev().find(|e| e.position.is_some()) {
+            delivered = last.seq;
+            room.position.clone_from(&last.position);
+        }
+        room.delivered = delivered;
+        if entries.is_empty() {
+            return false;
+        }
+        let volatile: Vec<_> = entries.iter().filter(|e| e.position.is_none()).cloned().collect();
+        let lengths = room.plain_lengths();
+        let any = lengths.iter().any(|n| *n > 0);
+        if any {
+            room.batch = Some(Box::new(Batch::new(entries, lengths, self.turn, first_seq, before)));
+            self.walking.push(index);
+        }
+        self.give_volatile(index, &volatile);
+        self.ready_others(index);
+        any
+    }
+
+    /// Subscribers with cursors get volatile entries on their own; there is no place to read them from later.
+    fn give_volatile(&mut self, index: u32, volatile: &[Arc<Entry>]) {
+        if volatile.is_empty() {
+            return;
+        }
+        let key = self.key(index);
+        let Some(room) = self.rooms[index as usize].as_deref() else { return };
+        for slot in room.others().to_vec() {
+            let Some(listener) = self.listener(slot) else { continue };
+            let client = listener.client;
+            let mute = listener.sub(index).is_some_and(|s| s.cursor.as_ref().is_some_and(|c| c.is_mute()));
+            let form = self.hot[slot as usize].form;
+            for entry in volatile.iter().filter(|e| !(mute && e.is_from(client))) {
+                let start = self.own.len();
+                self.own.extend_from_slice(entry.frame(form, &mut self.deflater));
+                self.keep_own(slot, start, Class::Volatile(key));
+            }
+        }
+    }
+
+    pub(super) fn ready_others(&mut self, index: u32) {
+        let Some(room) = self.rooms[index as usize].as_deref() else { return };
+        for slot in room.others().to_vec() {
+            self.make_ready(slot);
+        }
+    }
+
+    /// Several batches opened in this turn: whoever gets more than one is served by itself, with one send.
+    fn mark_shared(&mut self) {
+        let turn = self.turn;
+        let mut shared = Vec::new();
+        for index in &self.walking {
+            let Some(room) = self.rooms[*index as usize].as_deref() else { continue };
+            let Some(batch) = room.batch.as_ref().filter(|b| b.turn == turn) else { continue };
+            for form in FORMS {
+                for slot in &room.plain(form)[..batch.left[form.index()]] {
+                    let hot = &mut self.hot[*slot as usize];
+                    if hot.due_turn != turn {
+                        (hot.due_turn, hot.due) = (turn, 1);
+                        continue;
+                    }
+                    hot.due = hot.due.saturating_add(1);
+                    if hot.due == 2 && !hot.ready {
+                        hot.ready = true;
+                        shared.push(*slot);
+                    }
+                }
+            }
+        }
+        self.ready.append(&mut shared);
+    }
+
+    fn serve_ready(&mut self, carrier: &mut impl Carrier, now: Now, budget: &mut usize) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for slot in ready.drain(..) {
+            if *budget == 0 {
+                // What it was told waits in its outbox; it stays ready.
+                self.stash_own(slot);
+                self.ready.push(slot);
+                continue;
+            }
+            *budget -= 1;
+            self.hot[slot as usize].ready = false;
+            if self.serve(slot, carrier, now) {
+                self.make_ready(slot);
+            }
+        }
+        if self.ready.is_empty() {
+            // Its room is used again.
+            self.ready = ready;
+        }
+    }
+
+    /// Sends one connection everything that is due to it. Whether it has more and takes more.
+    fn serve(&mut self, slot: u32, carrier: &mut impl Carrier, now: Now) -> bool {
+        let Some(mut listener) = self.listeners[slot as usize].take() else { return false };
+        if self.hot[slot as usize].blocked {
+            self.listeners[slot as usize] = Some(listener);
+            self.stash_own(slot);
+            return false;
+        }
+        self.scratch.clear();
+        let mut segments = std::mem::take(&mut self.segments);
+        let more = self.gather(slot, &mut listener, &mut segments);
+        self.listeners[slot as usize] = Some(listener);
+        if self.scratch.is_empty() {
+            self.segments = segments;
+            self.settle(slot);
+            return more;
+        }
+        let scratch = std::mem::take(&mut self.scratch);
+        let sent = carrier.send(slot, &scratch);
+        let whole = self.sent(slot, sent, &scratch, &mut segments, now);
+        segments.clear();
+        (self.scratch, self.segments) = (scratch, segments);
+        if whole {
+            self.settle(slot);
+        }
+        whole && more
+    }
+
+    /// Joins in `scratch`: the outbox, what was said this turn, open batches, cursors. Whether there is more.
+    fn gather(&mut self, slot: u32, listener: &mut Listener, segments: &mut Vec<Segment>) -> bool {
+        if let Some(outbox) = &listener.outbox {
+            let all = outbox.copy_into(&mut self.scratch, PAGE_BYTES);
+            segments.push(Segment { end: self.scratch.len(), what: What::Queue });
+            if !all {
+                self.stash_own_in(slot, listener);
+                return true;
+            }
+        }
+        let hot = self.hot[slot as usize];
+        let mut next = hot.own_first;
+        while let Some(part) = self.own_parts.get(next as usize).copied() {
+            self.scratch.extend_from_slice(&self.own[part.start..part.end]);
+            segments.push(Segment { end: self.scratch.len(), what: What::Own(part.class) });
+            next = part.next;
+        }
+        let hot = &mut self.hot[slot as usize];
+        (hot.own_first, hot.own_last) = (u32::MAX, u32::MAX);
+        self.hot[slot as usize].joined = self.turn;
+        if !self.walking.is_empty() {
+            self.gather_batches(slot, listener, segments);
+        }
+        self.fill_cursors(slot, listener, segments)
+    }
+
+    fn gather_batches(&mut self, slot: u32, listener: &Listener, segments: &mut Vec<Segment>) {
+        let hot = self.hot[slot as usize];
+        let at = hot.form.index();
+        for sub in listener.subs.iter().filter(|s| s.cursor.is_none()) {
+            let Some(room) = self.rooms[sub.room as usize].as_deref_mut() else { continue };
+            let Some(batch) = &mut room.batch else { continue };
+            if sub.place as usize >= batch.left[at] {
+                continue;
+            }
+            batch.prepare(hot.form, &mut self.deflater);
+            self.scratch.extend_from_slice(batch.bytes(hot.form));
+            segments.push(Segment { end: self.scratch.len(), what: What::Batch(sub.room) });
+        }
+    }
+
+    /// Puts right what a send of `scratch` left undone. Whether it took everything.
+    fn sent(&mut self, slot: u32, sent: Sent, scratch: &[u8], segments: &mut Vec<Segment>, now: Now) -> bool {
+        let taken = match sent {
+            Sent::Bytes(taken) => taken,
+            Sent::Gone => {
+                self.block(slot, now, 0);
+                return false;
+            }
+        };
+        let mut start = 0;
+        for Segment { end, what } in segments.drain(..) {
+            if matches!(what, What::Queue) {
+                self.advance_outbox(slot, taken.min(end));
+            } else if taken < end {
+                self.unsent(slot, what, &scratch[start..end], taken.saturating_sub(start));
+            }
+            start = end;
+        }
+        if taken < scratch.len() {
+            self.block(slot, now, taken);
+            return false;
+        }
+        true
+    }
+
+    /// One stretch was taken only up to `done` bytes.
+    fn unsent(&mut self, slot: u32, what: What, bytes: &[u8], done: usize) {
+        match what {
+            What::Queue => {}
+            What::Own(class) => {
+                let class = if done > 0 { Class::Own } else { class };
+                if done == 0 || !planted(Bug::LoseTail) {
+                    self.queue(slot, Bytes::copy_from_slice(&bytes[done..]), class);
+                }
+            }
+            What::Batch(room) => {
+                let form = self.hot[slot as usize].form;
+                let rest = self.rooms[room as usize]
+                    .as_ref()
+                    .and_then(|r| r.batch.as_ref())
+                    .map(|b| b.rest(form, done));
+                if let Some(rest) = rest {
+                    self.keep_rest(slot, room, rest);
+                }
+            }
+            What::Entry(room, entry, before) => {
+                if done > 0 {
+                    self.queue(slot, Bytes::copy_from_slice(&bytes[done..]), Class::Own);
+                    return;
+                }
+                let sub = self.listener(slot).and_then(|l| l.sub(room));
+                if let Some(cursor) = sub.and_then(|s| s.cursor.as_mut()) {
+                    // Later entries of the same room find the cursor before them already.
+                    cursor.back_to(entry.seq, before);
+                }
+            }
+        }
+    }
+
+    /// Keeps what can't be read again of a batch; the rest is read from the window later.
+    fn keep_rest(&mut self, slot: u32, room: u32, rest: Rest) {
+        let key = self.key(room);
+        if !planted(Bug::LoseTail) {
+            self.queue(slot, rest.tail, Class::Own);
+        }
+        for frame in rest.volatile {
+            self.queue(slot, frame, Class::Volatile(key));
+        }
+        if let Some((seq, last)) = rest.next {
+            self.particularise(slot, room, seq, last);
+        }
+    }
+
+    fn block(&mut self, slot: u32, now: Now, taken: usize) {
+        let hot = &mut self.hot[slot as usize];
+        hot.blocked = true;
+        hot.ready = false;
+        if let Some(listener) = self.listener(slot)
+            && (taken > 0 || listener.stalled_since_ms == 0)
+        {
+            listener.stalled_since_ms = now.mono_ms;
+        }
+    }
+
+    fn advance_outbox(&mut self, slot: u32, taken: usize) {
+        let Some(listener) = self.listener(slot) else { return };
+        if let Some(outbox) = &mut listener.outbox {
+            outbox.advance(taken);
+            if outbox.is_empty() {
+                listener.outbox = None;
+                listener.stalled_since_ms = 0;
+                self.hot[slot as usize].waiting = false;
+            }
+        }
+    }
+
+    /// Puts bytes into a connection's outbox, and keeps its limit.
+    pub(super) fn queue(&mut self, slot: u32, bytes: Bytes, class: Class) {
+        let limit = self.outbox_bytes;
+        let Some(listener) = self.listener(slot) else { return };
+        let outbox = listener.outbox.get_or_insert_default();
+        outbox.push(bytes, class);
+        let left = outbox.shrink(limit);
+        let bytes = outbox.bytes();
+        if outbox.is_empty() {
+            listener.outbox = None;
+            return;
+        }
+        self.hot[slot as usize].waiting = true;
+        for key in left.volatile {
+            self.tell_left_out(slot, key, |hub, cell| {
+                if cell.options.on_slow == OnSlow::Close {
+                    hub.overflowed.push(Overflow { slot, bytes });
+                } else {
+                    hub.say_volatile_gap(slot, cell);
+                }
+            });
+        }
+        for key in left.presence {
+            self.tell_left_out(slot, key, |hub, cell| {
+                let version = cell.presence_summary().version;
+                hub.say(slot, None, &Outgoing::PresenceReset { channel: cell.name.as_str(), version });
+            });
+        }
+        if left.overflow {
+            self.overflowed.push(Overflow { slot, bytes });
+        }
+    }
+
+    fn tell_left_out(&mut self, slot: u32, key: HubKey, tell: impl FnOnce(&mut Self, &crate::channel::Cell)) {
+        let Some(cell) = self.cell(key) else { return };
+        // The socket is full, or else nothing would wait: what is said now goes into the outbox.
+        self.hot[slot as usize].blocked = true;
+        tell(self, &cell);
+    }
+
+    fn stash_own(&mut self, slot: u32) {
+        let Some(mut listener) = self.listeners[slot as usize].take() else { return };
+        self.stash_own_in(slot, &mut listener);
+        self.listeners[slot as usize] = Some(listener);
+    }
+
+    /// Moves what was said this turn into the outbox.
+    fn stash_own_in(&mut self, slot: u32, listener: &mut Listener) {
+        let hot = &mut self.hot[slot as usize];
+        let mut next = hot.own_first;
+        (hot.own_first, hot.own_last) = (u32::MAX, u32::MAX);
+        while let Some(part) = self.own_parts.get(next as usize).copied() {
+            let bytes = Bytes::copy_from_slice(&self.own[part.start..part.end]);
+            listener.outbox.get_or_insert_default().push(bytes, part.class);
+            hot.waiting = true;
+            next = part.next;
+        }
+    }
+
+    /// Goes on with the batches: plain subscribers are sent them as they are.
+    fn walk(&mut self, carrier: &mut impl Carrier, now: Now, budget: &mut usize) {
+        for index in std::mem::take(&mut self.walking) {
+            for form in FORMS {
+                // life 8/9: plain subscribers get the batch itself.
+                self.walk_form(index, form, carrier, now, budget);
+            }
+            let Some(room) = self.rooms[index as usize].as_deref_mut() else { continue };
+            if room.batch.as_ref().is_some_and(|b| !b.is_done()) {
+                self.walking.push(index);
+            } else {
+                room.batch = None;
+            }
+        }
+    }
+
+    fn walk_form(
+        &mut self,
+        index: u32,
+        form: Form,
+        carrier: &mut impl Carrier,
+        now: Now,
+        budget: &mut usize,
+    ) {
+        let Some(mut room) = self.rooms[index as usize].take() else { return };
+        let Some(mut batch) = room.batch.take() else {
+            self.rooms[index as usize] = Some(room);
+            return;
+        };
+        let at = form.index();
+        if batch.left[at] > 0 {
+            batch.prepare(form, &mut self.deflater);
+        }
+        let bytes = batch.bytes(form);
+        let mut short = Vec::new();
+        let list = room.plain(form);
+        let mut left = batch.left[at];
+        while left > 0 && *budget > 0 {
+            left -= 1;
+            let slot = list[left];
+            let hot = &self.hot[slot as usize];
+            if hot.joined >= batch.turn {
+                continue;
+            }
+            if hot.blocked || hot.waiting {
+                short.push((slot, None));
+                continue;
+            }
+            *budget -= 1;
+            let sent = carrier.send(slot, bytes);
+            if sent != Sent::Bytes(bytes.len()) {
+                short.push((slot, Some(sent)));
+            }
+        }
+        batch.left[at] = left;
+        room.batch = Some(batch);
+        self.rooms[index as usize] = Some(room);
+        for (slot, sent) in short {
+            self.walk_short(index, slot, form, sent, now);
+        }
+    }
+
+    /// A plain subscriber took less than the whole batch; `None`: it was offered nothing, as something waits already.
+    fn walk_short(&mut self, index: u32, slot: u32, form: Form, sent: Option<Sent>, now: Now) {
+        let taken = match sent {
+            Some(Sent::Bytes(taken)) => taken,
+            Some(Sent::Gone) | None => 0,
+        };
+        if sent.is_some() {
+            self.block(slot, now, taken);
+        }
+        let rest =
+            self.rooms[index as usize].as_ref().and_then(|r| r.batch.as_ref()).map(|b| b.rest(form, taken));
+        if let Some(rest) = rest {
+            self.keep_rest(slot, index, rest);
+        }
+    }
+
+    /// Ends a batch before everybody was sent it; the others read the window.
+    pub(super) fn close_batch(&mut self, index: u32) {
+        let Some(room) = self.rooms[index as usize].as_deref_mut() else { return };
+        let Some(batch) = &room.batch else { return };
+        let (seq, before) = (batch.first_seq, batch.before.clone());
+        let mut unsent = Vec::new();
+        for form in FORMS {
+            unsent.extend(room.plain(form)[..batch.left[form.index()]].iter().copied());
+        }
+        let turn = batch.turn;
+        unsent.retain(|slot| self.hot[*slot as usize].joined < turn);
+        for slot in unsent {
+            self.particularise(slot, index, seq, before.clone());
+        }
+        if let Some(room) = self.rooms[index as usize].as_deref_mut() {
+            room.batch = None;
+        }
+        self.walking.retain(|i| *i != index);
+    }
+}
+
+const FORMS: [Form; Form::COUNT] = [Form::Json, Form::JsonDeflated, Form::MsgPack, Form::MsgPackDeflated];

@@ -1,0 +1,192 @@
+//! A shard's inbox: what other shards, the broker and the HTTP API have for it. Many push, one takes.
+//!
+//! Its lock is a leaf: it is held to append or to swap, never while another lock is taken, so it may be taken under
+//! a cell's lock.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use everwire_proto::codes::ErrorCode;
+use everwire_proto::position::Position;
+
+use crate::entry::{Entry, MemberNote};
+
+/// A channel's place in one shard's hub. The generation tells a reused place from the one that was meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HubKey {
+    /// Index in the hub.
+    pub index: u32,
+    /// Which user of that index.
+    pub generation: u32,
+}
+
+/// A connection's place in one shard. The generation tells a reused slot from the one that was meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnKey {
+    /// The shard.
+    pub shard: u16,
+    /// Index in the shard.
+    pub slot: u32,
+    /// Which user of that slot.
+    pub generation: u32,
+}
+
+/// What a broker answers to an ask.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// A publish was taken.
+    Published {
+        /// Where it stands, on channels with history.
+        position: Option<Position>,
+        /// Stored before under the same message id.
+        duplicate: bool,
+    },
+    /// A page of history.
+    Page(Page),
+    /// The ask failed. For a publish with `timeout` nobody knows whether it was stored.
+    Failed(ErrorCode),
+}
+
+/// A page of a channel's history.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The top of the stream.
+    pub position: Position,
+    /// The position just before the oldest message that is kept.
+    pub floor: Position,
+    /// The entries, in the order asked.
+    pub entries: Vec<Arc<Entry>>,
+    /// Whether there is more in that direction.
+    pub more: bool,
+}
+
+/// One thing for a shard.
+#[derive(Debug)]
+pub enum Item {
+    /// An entry of a channel that has listeners here.
+    Entry(HubKey, Arc<Entry>),
+    /// Stored entries were left out because the inbox was full: read the window.
+    Behind(HubKey),
+    /// Volatile entries were left out because the inbox was full: tell the listeners.
+    Lost(HubKey),
+    /// The channel's link to its broker stands: waiting subscribers can be answered.
+    Live(HubKey),
+    /// The broker refused the channel: waiting subscribers are told.
+    Failed(HubKey),
+    /// A presence event.
+    Member(HubKey, Arc<MemberNote>),
+    /// The answer to an earlier ask of this shard.
+    Answer(u64, Answer),
+    /// This connection's session goes on elsewhere.
+    Resumed(ConnKey),
+}
+
+impl Item {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Entry(_, entry) => entry.weight(),
+            Self::Member(..) => 256,
+            _ => 64,
+        }
+    }
+}
+
+/// What became of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is in.
+    Taken,
+    /// The inbox is over its byte limit; it was left out. Only [`Inbox::push_within`] says this.
+    Full,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    items: Vec<Item>,
+    bytes: usize,
+}
+
+/// The inbox. A push never waits.
+pub struct Inbox {
+    waiting: Mutex<Waiting>,
+    limit_bytes: usize,
+    /// True from the first push into an empty inbox until the shard takes: one wake a turn.
+    woken: AtomicBool,
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Inbox {
+    /// An empty inbox that leaves stored entries out above `limit_bytes`.
+    pub fn new(limit_bytes: usize) -> Self {
+        Self {
+            waiting: Mutex::new(Waiting { items: Vec::new(), bytes: 0 }),
+            limit_bytes,
+            woken: AtomicBool::new(false),
+            wake: OnceLock::new(),
+        }
+    }
+
+    /// Sets what wakes the shard. Called once, before the first push; a second call is ignored.
+    pub fn set_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.wake.set(Box::new(wake));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends, whatever the inbox holds: for what is bounded elsewhere.
+    pub fn push(&self, item: Item) {
+        let weight = item.weight();
+        {
+            let mut waiting = self.lock();
+            waiting.bytes += weight;
+            waiting.items.push(item);
+        }
+        self.ring();
+    }
+
+    /// Appends unless the inbox is over its byte limit.
+    pub fn push_within(&self, item: Item) -> Pushed {
+        let weight = item.weight();
+        {
+            let mut waiting = self.lock();
+            if waiting.bytes > self.limit_bytes {
+                return Pushed::Full;
+            }
+            waiting.bytes += weight;
+            waiting.items.push(item);
+        }
+        self.ring();
+        Pushed::Taken
+    }
+
+    fn ring(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel)
+            && let Some(wake) = self.wake.get()
+        {
+            wake();
+        }
+    }
+
+    /// Moves everything that waits into `into`, which must be empty; its room is given back for the next pushes.
+    pub fn take(&self, into: &mut Vec<Item>) {
+        debug_assert!(into.is_empty());
+        // Before the swap: a push that comes after it finds `false` and wakes again; one before it is taken now.
+        self.woken.store(false, Ordering::Release);
+        let mut waiting = self.lock();
+        std::mem::swap(&mut waiting.items, into);
+        waiting.bytes = 0;
+    }
+
+    /// Whether something waits; a hint for the shard before it sleeps.
+    pub fn is_empty(&self) -> bool {
+        self.lock().items.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").field("limit_bytes", &self.limit_bytes).finish_non_exhaustive()
+    }
+}

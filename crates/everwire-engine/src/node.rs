@@ -1,0 +1,308 @@
+//! What the shards of one node share: its channels, its sessions, its settings.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use everwire_proto::ids::{ClientId, SessionKey};
+use rustc_hash::{FxBuildHasher, FxHashMap};
+
+use crate::channel::{Cell, Namespaces, Options, Shared};
+use crate::inbox::{ConnKey, Inbox, Item};
+use crate::limits::{ConnectionLimits, Times};
+use crate::name::ChannelName;
+use crate::ports::{Authority, Broker};
+use crate::time::{Entropy, Now};
+
+const STRIPES: usize = 64;
+
+/// Settings that do not change while the node runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The node's name, told in `connected`.
+    pub name: Box<str>,
+    /// The namespaces.
+    pub namespaces: Namespaces,
+    /// Limits of each connection.
+    pub limits: ConnectionLimits,
+    /// Times.
+    pub times: Times,
+    /// Whether the first command must be `connect`, with a token.
+    pub connect_required: bool,
+}
+
+/// Counters that only rise; read by `/stats` and, later, metrics.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Publications taken.
+    pub published: AtomicU64,
+    /// Commands refused.
+    pub refused: AtomicU64,
+    /// Recoveries that were whole.
+    pub recovered: AtomicU64,
+    /// Recoveries that were not.
+    pub unrecovered: AtomicU64,
+    /// Gaps told.
+    pub gaps: AtomicU64,
+    /// Connections ended because they did not read.
+    pub slow: AtomicU64,
+    /// Channels evicted.
+    pub evicted: AtomicU64,
+    /// Volatile messages left out, in marks.
+    pub lost: AtomicU64,
+}
+
+impl Counters {
+    /// Adds one.
+    pub fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Default)]
+struct Stripe {
+    cells: FxHashMap<ChannelName, Arc<Cell>>,
+    /// Candidates for eviction, roughly oldest first: (last use when queued, name).
+    queue: VecDeque<(u64, ChannelName)>,
+}
+
+/// A session as the node knows it: enough to go on with it.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// The public id.
+    pub client: ClientId,
+    /// Its user; another user can't resume it.
+    pub user: Option<Arc<str>>,
+    /// The connection that has it, or had it.
+    pub at: ConnKey,
+    /// When that connection ended.
+    pub ended_ms: Option<u64>,
+    /// When it was last resumed: leaves wait for the grace after it.
+    pub resumed_ms: u64,
+}
+
+/// One node.
+pub struct Node {
+    /// Settings.
+    pub settings: Settings,
+    /// What all cells share.
+    pub shared: Arc<Shared>,
+    /// The broker.
+    pub broker: Arc<dyn Broker>,
+    /// The authority.
+    pub authority: Arc<dyn Authority>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Counters.
+    pub counters: Counters,
+    stripes: Vec<Mutex<Stripe>>,
+    seats: Mutex<FxHashMap<SessionKey, Seat>>,
+    ended: Mutex<VecDeque<(u64, SessionKey)>>,
+    cells: std::sync::atomic::AtomicUsize,
+    holders: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Node {
+    /// A node without channels.
+    pub fn new(
+        settings: Settings,
+        shared: Arc<Shared>,
+        broker: Arc<dyn Broker>,
+        authority: Arc<dyn Authority>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self {
+            settings,
+            shared,
+            broker,
+            authority,
+            entropy,
+            counters: Counters::default(),
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            seats: Mutex::default(),
+            ended: Mutex::default(),
+            cells: std::sync::atomic::AtomicUsize::new(0),
+            holders: AtomicU64::new(1),
+        }
+    }
+
+    /// The inbox of a shard.
+    pub fn inbox(&self, shard: u16) -> &Arc<Inbox> {
+        &self.shared.inboxes[usize::from(shard)]
+    }
+
+    /// A number that no other connection of this node's life has.
+    pub fn next_holder(&self) -> u64 {
+        self.holders.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Channels known now.
+    pub fn channel_count(&self) -> usize {
+        self.cells.load(Ordering::Relaxed)
+    }
+
+    fn stripe(&self, name: &str) -> &Mutex<Stripe> {
+        // High bits: the map inside uses the low ones.
+        let hash = FxBuildHasher.hash_one(name) >> 40;
+        &self.stripes[usize::try_from(hash).unwrap_or(0) % STRIPES]
+    }
+
+    /// The cell of a channel, if this node knows it.
+    pub fn find(&self, name: &str) -> Option<Arc<Cell>> {
+        let stripe = lock(self.stripe(name));
+        stripe.cells.get(name).filter(|cell| !cell.is_dead()).cloned()
+    }
+
+    /// The cell of a channel, made where there is none. `name` has been checked, `options` are its namespace's.
+    pub fn cell(&self, name: &str, options: &Arc<Options>, now: Now) -> Arc<Cell> {
+        let mut stripe = lock(self.stripe(name));
+        if let Some(cell) = stripe.cells.get(name)
+            && !cell.is_dead()
+        {
+            return cell.clone();
+        }
+        let name = ChannelName::parse(name).expect("the caller checked the name");
+        let cell = Arc::new(self.broker.cell(name.clone(), options.clone(), now));
+        stripe.queue.push_back((now.mono_ms, name.clone()));
+        if stripe.cells.insert(name, cell.clone()).is_none() {
+            self.cells.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(stripe);
+        self.make_room(now);
+        cell
+    }
+
+    fn over_budget(&self) -> bool {
+        let limits = &self.shared.limits;
+        self.channel_count() > limits.channels
+            || self.shared.history_bytes.load(Ordering::Relaxed) > limits.history_bytes
+    }
+
+    /// Evicts idle channels, oldest first within a stripe, while the node is over its budget; a bounded effort.
+    pub fn make_room(&self, now: Now) {
+        let mut at = now.mono_ms as usize;
+        for _ in 0..STRIPES {
+            if !self.over_budget() {
+                return;
+            }
+            at = (at + 1) % STRIPES;
+            self.evict_from(at);
+        }
+    }
+
+    fn evict_from(&self, stripe: usize) {
+        for _ in 0..16 {
+            let candidate = {
+                let mut stripe = lock(&self.stripes[stripe]);
+                let Some((queued, name)) = stripe.queue.pop_front() else { return };
+                stripe.cells.get(&name).cloned().map(|cell| (queued, name, cell))
+            };
+            let Some((queued, name, cell)) = candidate else { continue };
+            // Cell locks are never taken under a stripe's lock.
+            let used = cell.last_used_ms();
+            let evicted = used <= queued && cell.evict_if_idle();
+            let mut stripe = lock(&self.stripes[stripe]);
+            if !evicted {
+                stripe.queue.push_back((used, name));
+                continue;
+            }
+            if stripe.cells.get(&name).is_some_and(|c| Arc::ptr_eq(c, &cell)) {
+                stripe.cells.remove(&name);
+                self.cells.fetch_sub(1, Ordering::Relaxed);
+            }
+            drop(stripe);
+            Counters::count(&self.counters.evicted);
+            if !self.over_budget() {
+                return;
+            }
+        }
+    }
+
+    /// One piece of the round that drops what is too old; call it about once a second with a rising `round`.
+    pub fn sweep(&self, round: usize, now: Now) {
+        let cells: Vec<_> = lock(&self.stripes[round % STRIPES]).cells.values().cloned().collect();
+        for cell in cells {
+            cell.sweep(now);
+        }
+        self.make_room(now);
+        self.forget_ended(now);
+    }
+
+    /// A new session takes its seat.
+    pub fn sit(&self, key: SessionKey, seat: Seat) {
+        lock(&self.seats).insert(key, seat);
+    }
+
+    /// Goes on with a session on another connection: its public id, or `None` where it is unknown, expired or
+    /// another user's. The old connection, if it lives, is told in its shard's inbox.
+    pub fn resume(&self, key: SessionKey, user: Option<&str>, at: ConnKey, now: Now) -> Option<ClientId> {
+        let (client, old) = {
+            let mut seats = lock(&self.seats);
+            let seat = seats.get_mut(&key).filter(|seat| seat.user.as_deref() == user)?;
+            let old = seat.ended_ms.is_none().then_some(seat.at);
+            seat.at = at;
+            seat.ended_ms = None;
+            seat.resumed_ms = now.mono_ms;
+            (seat.client, old)
+        };
+        if let Some(old) = old {
+            self.inbox(old.shard).push(Item::Resumed(old));
+        }
+        Some(client)
+    }
+
+    /// A connection ended; its session can be resumed for a while unless it said goodbye.
+    pub fn stand_up(&self, key: SessionKey, at: ConnKey, goodbye: bool, now: Now) {
+        {
+            let mut seats = lock(&self.seats);
+            let Some(seat) = seats.get_mut(&key).filter(|seat| seat.at == at) else { return };
+            if goodbye {
+                seats.remove(&key);
+                return;
+            }
+            seat.ended_ms = Some(now.mono_ms);
+        }
+        lock(&self.ended).push_back((now.mono_ms, key));
+    }
+
+    /// When this session was last resumed; `None` where it is not seated anew since.
+    pub fn resumed_ms(&self, key: SessionKey, than: ConnKey) -> Option<u64> {
+        let seats = lock(&self.seats);
+        seats.get(&key).filter(|seat| seat.at != than).map(|seat| seat.resumed_ms)
+    }
+
+    /// Sessions that are seated, ended ones that can be resumed included.
+    pub fn session_count(&self) -> usize {
+        lock(&self.seats).len()
+    }
+
+    fn forget_ended(&self, now: Now) {
+        loop {
+            let key = {
+                let mut ended = lock(&self.ended);
+                let Some(&(at, key)) = ended.front() else { return };
+                let expired = now.mono_ms.saturating_sub(at) > self.settings.times.resume_ms;
+                if !expired && ended.len() <= self.shared.limits.ended_sessions {
+                    return;
+                }
+                ended.pop_front();
+                (key, at)
+            };
+            let mut seats = lock(&self.seats);
+            if seats.get(&key.0).is_some_and(|seat| seat.ended_ms == Some(key.1)) {
+                seats.remove(&key.0);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("name", &self.settings.name).finish_non_exhaustive()
+    }
+}

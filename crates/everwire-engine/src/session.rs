@@ -1,0 +1,204 @@
+//! One client's protocol state. A session checks what a command asks against what the client may do, and says what is
+//! to be done; it delivers nothing and knows no other connection.
+
+mod connect;
+mod history;
+mod presence;
+mod publish;
+mod subscribe;
+
+use std::sync::Arc;
+
+use everwire_proto::codes::{CloseCode, ErrorCode};
+use everwire_proto::ids::{ClientId, Epoch, SessionKey};
+use everwire_proto::payload::Payload;
+use everwire_proto::position::Position;
+
+pub use connect::ConnectAsk;
+pub use history::{HistoryAsk, checked_query};
+pub use presence::{PresenceAsk, StateAsk, member_token};
+pub use publish::{PublishAsk, draft_for_backend};
+pub use subscribe::SubscribeAsk;
+
+use crate::channel::{Namespaces, Options, Who};
+use crate::entry::{Form, MemberCard, Sender};
+use crate::name::ChannelName;
+use crate::ports::Identity;
+use crate::time::{Bucket, Now};
+
+/// Where a session is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing was asked yet.
+    Fresh,
+    /// `connected` was sent.
+    Connected,
+    /// A close frame is on its way; at this time the socket is cut even if it was not taken.
+    Closing(u64),
+}
+
+/// A refusal on its way to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deny {
+    /// The code.
+    pub code: ErrorCode,
+    /// What happened, which value, what to do.
+    pub message: String,
+    /// Where there is a time.
+    pub retry_after_ms: Option<u64>,
+    /// The channel's position, for `unrecoverable_position`.
+    pub position: Option<Position>,
+}
+
+impl Deny {
+    /// A refusal without a time.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), retry_after_ms: None, position: None }
+    }
+}
+
+/// One client.
+#[derive(Debug)]
+pub struct Session {
+    /// The public id.
+    pub client: ClientId,
+    /// The secret.
+    pub key: SessionKey,
+    /// Who it is.
+    pub identity: Identity,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// How it reads and writes.
+    pub form: Form,
+    /// It wants visible pings.
+    pub heartbeat: bool,
+    /// It was pinged and has been silent since.
+    pub pinged: bool,
+    /// Unique in the node's life.
+    pub holder: u64,
+    /// A token that came with the upgrade.
+    pub token: Option<Box<str>>,
+    /// Since when it is here, ms of the clock that never jumps.
+    pub opened_ms: u64,
+    /// When something was last received.
+    pub heard_ms: u64,
+    /// The bucket of commands.
+    pub commands: Bucket,
+    /// The bucket of `subscribe` and `unsubscribe`.
+    pub subscribes: Bucket,
+    bad_since_ms: u64,
+    bad: u32,
+}
+
+impl Session {
+    /// A session that has said nothing yet.
+    pub fn new(
+        client: ClientId,
+        key: SessionKey,
+        form: Form,
+        token: Option<Box<str>>,
+        holder: u64,
+        now: Now,
+    ) -> Self {
+        Self {
+            client,
+            key,
+            identity: Identity::default(),
+            phase: Phase::Fresh,
+            form,
+            heartbeat: false,
+            pinged: false,
+            holder,
+            token,
+            opened_ms: now.mono_ms,
+            heard_ms: now.mono_ms,
+            commands: Bucket::default(),
+            subscribes: Bucket::default(),
+            bad_since_ms: 0,
+            bad: 0,
+        }
+    }
+
+    /// Counts a command that could not be read; `Some`: that was one too many.
+    pub fn count_bad(&mut self, limit: u32, now: Now) -> Option<CloseCode> {
+        if now.mono_ms.saturating_sub(self.bad_since_ms) > 10_000 {
+            (self.bad_since_ms, self.bad) = (now.mono_ms, 0);
+        }
+        self.bad += 1;
+        (self.bad > limit).then_some(CloseCode::Policy)
+    }
+
+    /// The user, unless anonymous.
+    pub fn user(&self) -> Option<&str> {
+        self.identity.user.as_deref()
+    }
+
+    fn who(&self) -> String {
+        match self.user() {
+            Some(user) => format!("user {user}"),
+            None => "an anonymous client".to_owned(),
+        }
+    }
+
+    /// This session as a sender.
+    pub fn sender(&self) -> Sender {
+        Sender { client: self.client, user: self.identity.user.clone(), info: self.identity.info.clone() }
+    }
+
+    /// This session as a member.
+    pub fn card(&self) -> MemberCard {
+        MemberCard {
+            client: self.client,
+            user: self.identity.user.clone(),
+            info: self.identity.info.clone(),
+            state: None,
+        }
+    }
+
+    /// The settings of a channel, if its name is good, its namespace is known and `may` admits this session.
+    fn channel<'n>(
+        &self,
+        name: &str,
+        namespaces: &'n Namespaces,
+        verb: &str,
+        may: impl Fn(&Options) -> Who,
+    ) -> Result<&'n Arc<Options>, Deny> {
+        let options = known_channel(name, namespaces)?;
+        let admitted = match may(options) {
+            Who::Anyone => true,
+            Who::Authenticated => self.user().is_some(),
+            Who::Nobody => false,
+        };
+        if !admitted {
+            let text = format!("{} may not {verb} {name}", self.who());
+            return Err(Deny::new(ErrorCode::PermissionDenied, text));
+        }
+        Ok(options)
+    }
+}
+
+/// The settings of a channel, if its name is good and its namespace is known.
+pub fn known_channel<'n>(name: &str, namespaces: &'n Namespaces) -> Result<&'n Arc<Options>, Deny> {
+    ChannelName::check(name).map_err(|bad| Deny::new(ErrorCode::BadChannelName, bad.to_string()))?;
+    namespaces.options_of(name).ok_or_else(|| {
+        let text = match name.split_once(':') {
+            Some((namespace, _)) => {
+                format!("no namespace {namespace:?} is configured on this server (channel {name})")
+            }
+            None => format!("this server has no default namespace (channel {name}); use <namespace>:<name>"),
+        };
+        Deny::new(ErrorCode::UnknownChannel, text)
+    })
+}
+
+/// A position as the client wrote it; its form was checked when it was read.
+fn position(since: &everwire_proto::command::Since<'_>) -> Result<Position, Deny> {
+    let epoch = Epoch::parse(&since.epoch)
+        .ok_or_else(|| Deny::new(ErrorCode::BadRequest, "an epoch is 1..64 characters of [A-Za-z0-9_-]"))?;
+    Ok(Position { epoch, offset: since.offset })
+}
+
+/// A presence state or payload, kept.
+fn kept(data: Option<&everwire_proto::payload::Data<'_>>) -> Option<Arc<Payload>> {
+    data.map(|d| Arc::new(d.to_payload()))
+}

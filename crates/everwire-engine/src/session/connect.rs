@@ -1,0 +1,54 @@
+//! `connect`: who is there.
+
+use everwire_proto::codes::ErrorCode;
+use everwire_proto::command::Connect;
+use everwire_proto::ids::SessionKey;
+
+use super::{Deny, Phase, Session};
+use crate::ports::{Authority, Identity};
+use crate::time::Now;
+
+/// A connect that may go through.
+#[derive(Clone, Debug)]
+pub struct ConnectAsk {
+    /// Who it is.
+    pub identity: Identity,
+    /// The session to go on with; `Some(None)`: asked for, but unreadable.
+    pub resume: Option<Option<SessionKey>>,
+    /// Wants visible pings.
+    pub heartbeat: bool,
+}
+
+impl Session {
+    /// Checks a `connect`; with `connect` absent, an implicit one. A token in the command wins over one that came
+    /// with the upgrade.
+    pub fn ask_connect(
+        &self,
+        connect: Option<&Connect<'_>>,
+        authority: &dyn Authority,
+        required: bool,
+        now: Now,
+    ) -> Result<ConnectAsk, Deny> {
+        if self.phase != Phase::Fresh {
+            let text = "this connection is connected already; open another one to connect anew";
+            return Err(Deny::new(ErrorCode::BadRequest, text));
+        }
+        let token = connect.and_then(|c| c.token.as_deref()).or(self.token.as_deref());
+        let identity = match token {
+            Some(token) => authority.check(token, now).map_err(|(code, text)| Deny::new(code, text))?,
+            None if required => {
+                let text = match connect {
+                    Some(_) => "this server wants a token in `connect`",
+                    None => "this server wants `connect` with a token before any other command",
+                };
+                return Err(Deny::new(ErrorCode::Unauthorized, text));
+            }
+            None => Identity::default(),
+        };
+        Ok(ConnectAsk {
+            identity,
+            resume: connect.and_then(|c| c.resume.as_deref()).map(SessionKey::parse),
+            heartbeat: connect.is_some_and(|c| c.heartbeat),
+        })
+    }
+}

@@ -1,0 +1,61 @@
+//! `publish`: what, and under which id.
+
+use std::sync::Arc;
+
+use everwire_proto::codes::ErrorCode;
+use everwire_proto::command::Publish;
+
+use super::{Deny, Session, known_channel};
+use crate::channel::{Draft, Namespaces, Options, Publisher};
+
+/// A publish that may go through.
+#[derive(Clone, Debug)]
+pub struct PublishAsk {
+    /// The channel's settings.
+    pub options: Arc<Options>,
+    /// The publication.
+    pub draft: Draft,
+}
+
+impl Session {
+    /// Checks a `publish`.
+    pub fn ask_publish(&self, ask: &Publish<'_>, namespaces: &Namespaces) -> Result<PublishAsk, Deny> {
+        // life 3/9: permission and limits, then the ask.
+        let options = self.channel(&ask.channel, namespaces, "publish to", |o| o.access.publish)?;
+        let publisher = match &self.identity.user {
+            Some(user) => Publisher::User(user.clone()),
+            None => Publisher::Client(self.client),
+        };
+        let mut draft = checked_draft(ask, options, publisher)?;
+        draft.from = Some(Box::new(self.sender()));
+        Ok(PublishAsk { options: options.clone(), draft })
+    }
+}
+
+/// A publish by the application's backend: no permission to check, the same limits.
+pub fn draft_for_backend(ask: &Publish<'_>, namespaces: &Namespaces) -> Result<PublishAsk, Deny> {
+    let options = known_channel(&ask.channel, namespaces)?;
+    let draft = checked_draft(ask, options, Publisher::Backend)?;
+    Ok(PublishAsk { options: options.clone(), draft })
+}
+
+fn checked_draft(ask: &Publish<'_>, options: &Options, publisher: Publisher) -> Result<Draft, Deny> {
+    let (bytes, limit) = (ask.data.len(), options.message_bytes);
+    if bytes > limit as usize {
+        let text = format!("the payload has {bytes} bytes, and {} takes at most {limit}", ask.channel);
+        return Err(Deny::new(ErrorCode::TooLarge, text));
+    }
+    if ask.volatile && ask.message_id.is_some() {
+        let text =
+            "`message_id` and `volatile` exclude each other: what is not stored can't be recognised again";
+        return Err(Deny::new(ErrorCode::BadRequest, text));
+    }
+    Ok(Draft {
+        payload: ask.data.to_payload(),
+        message_id: ask.message_id.as_deref().map(Into::into),
+        publisher,
+        from: None,
+        tags: ask.tags.iter().map(|(k, v)| (Box::from(&**k), Box::from(&**v))).collect(),
+        volatile: ask.volatile,
+    })
+}

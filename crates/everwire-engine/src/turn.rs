@@ -1,0 +1,414 @@
+//! A shard's turn: events in, writes out. The shell reads sockets and carries bytes; everything that they mean is here.
+//!
+//! A turn of the shell: [`Turn::heard`] and [`Turn::message`] for what was read, [`Turn::take_inbox`],
+//! [`Turn::run_wheel`], [`Turn::flush`], then [`Turn::take_finished`] and [`Turn::take_released`], and sleep until
+//! [`Turn::next_wake_ms`].
+
+mod answers;
+mod carry;
+mod ends;
+mod subscriptions;
+mod wheel;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use everwire_proto::codes::{CloseCode, ErrorCode};
+use everwire_proto::command::Command;
+use everwire_proto::ids::{ClientId, SessionKey};
+use everwire_proto::payload::Format;
+use everwire_proto::reply::Outgoing;
+use everwire_proto::{json, msgpack};
+use rustc_hash::FxHashMap;
+
+pub use crate::hub::{Carrier, Sent};
+
+use self::answers::Pending;
+use self::ends::Leave;
+use self::subscriptions::Joining;
+use self::wheel::Wheel;
+use crate::entry::Form;
+use crate::hub::Hub;
+use crate::inbox::{ConnKey, HubKey, Item};
+use crate::node::{Counters, Node};
+use crate::session::{Deny, Phase, Session};
+use crate::time::Now;
+
+/// Bytes said in one turn before the shell is asked to flush first.
+const SAID_BYTES: usize = 4 << 20;
+
+/// Bytes of commands that wait for a channel's broker before the connection is held.
+const WAITING_BYTES: usize = 64 * 1024;
+
+/// What the shell does with a connection next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Give the next message.
+    Continue,
+    /// Keep what was read and read no more, until [`Turn::take_released`] names the connection.
+    Hold,
+    /// Throw away whatever else it sends; it will be in [`Turn::take_finished`].
+    Stop,
+}
+
+/// What is known of a connection when it is handed over.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// How it reads and writes.
+    pub form: Form,
+    /// A token that came with the upgrade; a secret.
+    pub token: Option<Box<str>>,
+}
+
+/// One connection with a session.
+#[derive(Debug)]
+struct Conn {
+    session: Session,
+    generation: u32,
+    /// The tick at which the wheel looks at it; entries for other ticks are stale.
+    tick: u64,
+    held: Option<Held>,
+    /// It has left its channels and its seat.
+    ended: bool,
+    waiting: Option<Box<Waiting>>,
+}
+
+/// Why a connection is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// Its bucket is empty until then.
+    Bucket,
+    /// Its outbox is over half its limit.
+    Outbox,
+    /// Too many commands wait for a channel.
+    Waiting,
+}
+
+/// Commands that wait because an earlier one on the same channel is not answered yet.
+#[derive(Debug, Default)]
+struct Waiting {
+    channels: Vec<Box<str>>,
+    commands: VecDeque<(Box<str>, Box<[u8]>)>,
+    bytes: usize,
+}
+
+/// One shard's turn.
+#[derive(Debug)]
+pub struct Turn {
+    node: Arc<Node>,
+    shard: u16,
+    hub: Hub,
+    conns: Vec<Option<Box<Conn>>>,
+    generations: Vec<u32>,
+    count: usize,
+    wheel: Wheel,
+    items: Vec<Item>,
+    asks: FxHashMap<u64, (u64, Pending)>,
+    next_ask: u64,
+    joining: FxHashMap<HubKey, Vec<Joining>>,
+    leaves: VecDeque<Leave>,
+    paused: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    held: Vec<u32>,
+    closing: Vec<u32>,
+    finished: Vec<u32>,
+    released: Vec<u32>,
+    swept_ms: u64,
+    round: usize,
+}
+
+impl Turn {
+    /// The turn of one shard of a node.
+    pub fn new(node: Arc<Node>, shard: u16, now: Now) -> Self {
+        let outbox_bytes = node.settings.limits.outbox_bytes as usize;
+        Self {
+            node,
+            shard,
+            hub: Hub::new(shard, outbox_bytes),
+            conns: Vec::new(),
+            generations: Vec::new(),
+            count: 0,
+            wheel: Wheel::new(now.mono_ms),
+            items: Vec::new(),
+            asks: FxHashMap::default(),
+            next_ask: 0,
+            joining: FxHashMap::default(),
+            leaves: VecDeque::new(),
+            paused: BinaryHeap::new(),
+            held: Vec::new(),
+            closing: Vec::new(),
+            finished: Vec::new(),
+            released: Vec::new(),
+            swept_ms: now.mono_ms,
+            round: usize::from(shard),
+        }
+    }
+
+    /// Connections with a session.
+    pub fn connection_count(&self) -> usize {
+        self.count
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    fn conn(&mut self, slot: u32) -> Option<&mut Conn> {
+        self.conns.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    fn conn_key(&self, slot: u32) -> ConnKey {
+        ConnKey { shard: self.shard, slot, generation: self.generations[slot as usize] }
+    }
+
+    /// A connection is handed over under a slot that is free.
+    pub fn open(&mut self, slot: u32, peer: Peer, now: Now) {
+        let at = slot as usize;
+        if self.conns.len() <= at {
+            self.conns.resize_with(at + 1, || None);
+            self.generations.resize(at + 1, 0);
+        }
+        debug_assert!(self.conns[at].is_none(), "slot {slot} is taken");
+        self.generations[at] = self.generations[at].wrapping_add(1);
+        let (client, key) = self.fresh_ids();
+        let holder = self.node.next_holder();
+        let session = Session::new(client, key, peer.form, peer.token, holder, now);
+        self.hub.open(slot, peer.form);
+        self.hub.name(slot, client);
+        let generation = self.generations[at];
+        self.conns[at] =
+            Some(Box::new(Conn { session, generation, tick: 0, held: None, ended: false, waiting: None }));
+        self.count += 1;
+        self.arm(slot, now.mono_ms + self.node.settings.times.connect_ms);
+    }
+
+    fn fresh_ids(&self) -> (ClientId, SessionKey) {
+        let [client, key] = [self.node.entropy.bits(), self.node.entropy.bits()].map(u128::to_le_bytes);
+        let mut id = [0; 12];
+        id.copy_from_slice(&client[..12]);
+        (ClientId(id), SessionKey(key))
+    }
+
+    /// Bytes came in, whatever they mean: that is life.
+    pub fn heard(&mut self, slot: u32, now: Now) {
+        if let Some(conn) = self.conn(slot) {
+            conn.session.heard_ms = now.mono_ms;
+            conn.session.pinged = false;
+        }
+    }
+
+    /// Puts ready bytes (a pong) behind what the connection is told already.
+    pub fn raw(&mut self, slot: u32, bytes: &[u8]) {
+        self.hub.say_raw(slot, bytes);
+    }
+
+    /// The socket takes bytes again.
+    pub fn writable(&mut self, slot: u32) {
+        self.hub.writable(slot);
+    }
+
+    /// One whole message of the connection.
+    pub fn message(&mut self, slot: u32, payload: &[u8], now: Now) -> Flow {
+        let Some(conn) = self.conn(slot) else { return Flow::Stop };
+        if matches!(conn.session.phase, Phase::Closing(_)) || conn.ended {
+            return Flow::Stop;
+        }
+        // life 2/9: decode; the payload itself is only checked.
+        let decoded = match conn.session.form.format() {
+            Format::Json => json::decode(payload),
+            Format::MsgPack => msgpack::decode(payload),
+        };
+        let request = match decoded {
+            Ok(request) => request,
+            Err(refusal) => {
+                self.refuse(slot, refusal.id, &Deny::new(refusal.code, refusal.message));
+                self.count_bad(slot, now);
+                return self.flow(slot, now);
+            }
+        };
+        if self.must_wait(slot, &request.command) {
+            return self.wait(slot, channel_of(&request.command), payload);
+        }
+        match self.take_token(slot, &request.command, now) {
+            Ok(()) => self.command(slot, request.id, request.command, now),
+            Err(deny) => self.refuse(slot, request.id, &deny),
+        }
+        self.flow(slot, now)
+    }
+
+    fn count_bad(&mut self, slot: u32, now: Now) {
+        let limit = self.node.settings.limits.bad_commands;
+        let Some(conn) = self.conn(slot) else { return };
+        if let Some(code) = conn.session.count_bad(limit, now) {
+            self.close(slot, code, "too many commands that can't be read", now);
+        }
+    }
+
+    /// Takes a token; an empty bucket holds the connection, and only a long wait refuses.
+    fn take_token(&mut self, slot: u32, command: &Command<'_>, now: Now) -> Result<(), Deny> {
+        let limits = self.node.settings.limits;
+        let generation = self.generations[slot as usize];
+        let Some(conn) = self.conn(slot) else { return Ok(()) };
+        let wait = match command {
+            Command::Pong => return Ok(()),
+            Command::Subscribe(_) | Command::Unsubscribe { .. } => {
+                conn.session.subscribes.take(now, limits.commands_per_second, limits.channels)
+            }
+            _ => conn.session.commands.take(now, limits.commands_per_second, limits.commands_burst),
+        };
+        let Err(wait_ms) = wait else { return Ok(()) };
+        if wait_ms > 2_000 {
+            let mut deny = Deny::new(
+                ErrorCode::RateLimited,
+                format!(
+                    "more than {} commands a second; the next one is welcome in {wait_ms} ms",
+                    limits.commands_per_second
+                ),
+            );
+            deny.retry_after_ms = Some(wait_ms);
+            return Err(deny);
+        }
+        // The command itself is taken: it is here already. What follows is not read until the bucket allows it.
+        conn.held = Some(Held::Bucket);
+        self.paused.push(Reverse((now.mono_ms + wait_ms, slot, generation)));
+        Ok(())
+    }
+
+    fn flow(&mut self, slot: u32, _now: Now) -> Flow {
+        let limit = self.node.settings.limits.outbox_bytes as usize;
+        let waiting = self.hub.waiting_bytes(slot);
+        let Some(conn) = self.conn(slot) else { return Flow::Stop };
+        if matches!(conn.session.phase, Phase::Closing(_)) {
+            return Flow::Stop;
+        }
+        if conn.held.is_none() && waiting > limit / 2 {
+            conn.held = Some(Held::Outbox);
+            self.held.push(slot);
+        }
+        if self.conn(slot).is_some_and(|c| c.held.is_some()) { Flow::Hold } else { Flow::Continue }
+    }
+
+    /// Whether the shell should stop reading and flush: enough was said for one turn.
+    pub fn is_full(&self) -> bool {
+        self.hub.own_bytes() > SAID_BYTES
+    }
+
+    /// Takes what other shards, the broker and the API have for this one.
+    pub fn take_inbox(&mut self, now: Now) {
+        let mut items = std::mem::take(&mut self.items);
+        self.node.inbox(self.shard).take(&mut items);
+        for item in items.drain(..) {
+            match item {
+                Item::Entry(key, entry) => self.hub.deliver(key, entry),
+                Item::Member(key, note) => self.hub.note(key, &note),
+                Item::Behind(key) => {
+                    if let Some(cell) = self.hub.cell(key) {
+                        let (next_seq, top) = cell.catch_up(self.shard);
+                        self.hub.fall_behind(key, next_seq, top);
+                    }
+                }
+                Item::Lost(key) => {
+                    Counters::count(&self.node.counters.lost);
+                    self.hub.tell_lost(key);
+                }
+                Item::Live(key) => self.channel_live(key, now),
+                Item::Failed(key) => self.channel_failed(key, now),
+                Item::Answer(number, answer) => self.answered(number, answer, now),
+                Item::Resumed(at) => self.resumed_elsewhere(at, now),
+            }
+        }
+        if items.capacity() > 64 * 1024 {
+            items = Vec::new();
+        }
+        self.items = items;
+    }
+
+    /// Sends what is due, to at most `budget` sockets. Whether there is more: then take the next turn without sleeping.
+    pub fn flush(&mut self, carrier: &mut impl Carrier, now: Now, budget: usize) -> bool {
+        let more = self.hub.flush(carrier, now, budget);
+        for overflow in self.hub.take_overflowed() {
+            self.close_slow(overflow.slot, "the outbox is full", now);
+        }
+        self.ask_wanted(now);
+        let gaps = self.hub.take_gaps_told();
+        if gaps > 0 {
+            self.node.counters.gaps.fetch_add(gaps, Ordering::Relaxed);
+        }
+        self.finish_closing(now);
+        self.release_drained();
+        more || self.hub.is_due()
+    }
+
+    /// Connections that are to be cut: their close frame went out, or will never.
+    pub fn take_finished(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.finished)
+    }
+
+    /// Connections that may be read again.
+    pub fn take_released(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.released)
+    }
+
+    fn release(&mut self, slot: u32) {
+        if let Some(conn) = self.conn(slot)
+            && conn.held.take().is_some()
+        {
+            self.released.push(slot);
+        }
+    }
+
+    fn release_drained(&mut self) {
+        let limit = self.node.settings.limits.outbox_bytes as usize;
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|slot| {
+            let still = self.hub.waiting_bytes(*slot) > limit / 2;
+            if !still {
+                self.release(*slot);
+            }
+            still
+        });
+        self.held = held;
+    }
+
+    /// Says something to a connection.
+    fn say(&mut self, slot: u32, id: Option<u64>, what: &Outgoing<'_>) {
+        self.hub.say(slot, id, what);
+    }
+
+    /// Tells a refusal; without an id it goes as a push.
+    fn refuse(&mut self, slot: u32, id: Option<u64>, deny: &Deny) {
+        Counters::count(&self.node.counters.refused);
+        let error = Outgoing::Error {
+            code: deny.code,
+            message: &deny.message,
+            retry_after_ms: deny.retry_after_ms,
+            position: deny.position.as_ref(),
+        };
+        self.hub.say(slot, id, &error);
+    }
+
+    /// Ends a connection from this side: a close frame behind what it was told.
+    pub fn close(&mut self, slot: u32, code: CloseCode, reason: &str, now: Now) {
+        self.end(slot, false, now);
+        self.begin_closing(slot, code.code(), reason, 5_000, now);
+    }
+}
+
+/// The channel that a command speaks of.
+fn channel_of<'c>(command: &'c Command<'_>) -> Option<&'c str> {
+    match command {
+        Command::Subscribe(c) => Some(&c.channel),
+        Command::Publish(c) => Some(&c.channel),
+        Command::History(c) => Some(&c.channel),
+        Command::Unsubscribe { channel }
+        | Command::Presence { channel, .. }
+        | Command::PresenceUpdate { channel, .. } => Some(channel),
+        Command::Connect(_)
+        | Command::Refresh { .. }
+        | Command::Call { .. }
+        | Command::Ping
+        | Command::Pong => None,
+    }
+}

@@ -1,0 +1,207 @@
+//! Carrying commands: what a session asks goes to the node, the hub and the broker, and their answers come back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use everwire_proto::codes::{CloseCode, ErrorCode};
+use everwire_proto::command::{Command, Connect};
+use everwire_proto::payload::Payload;
+use everwire_proto::reply::{Connected, Outgoing, WireLimits};
+
+use super::Turn;
+use super::answers::Pending;
+use super::subscriptions::already;
+use crate::node::Seat;
+use crate::ports::Ask;
+use crate::session::{Deny, HistoryAsk, Phase, PresenceAsk, PublishAsk, member_token};
+use crate::time::Now;
+use crate::verbs::{check_epochs, presence_page};
+
+impl Turn {
+    pub(super) fn command(&mut self, slot: u32, id: Option<u64>, command: Command<'_>, now: Now) {
+        if let Command::Connect(connect) = &command {
+            self.connect(slot, id, Some(connect), now);
+            return;
+        }
+        let fresh = self.conn(slot).is_some_and(|c| c.session.phase == Phase::Fresh);
+        if fresh && !self.connect(slot, None, None, now) {
+            return;
+        }
+        if let Err(deny) = self.connected_command(slot, id, command, now) {
+            self.refuse(slot, id, &deny);
+        }
+    }
+
+    fn connected_command(
+        &mut self,
+        slot: u32,
+        id: Option<u64>,
+        command: Command<'_>,
+        now: Now,
+    ) -> Result<(), Deny> {
+        let node = self.node.clone();
+        let (namespaces, limits) = (&node.settings.namespaces, &node.settings.limits);
+        let subscribed = self.hub.subscription_count(slot);
+        let Some(conn) = self.conn(slot) else { return Ok(()) };
+        let session = &conn.session;
+        match command {
+            Command::Publish(ask) => {
+                let done = session.ask_publish(&ask, namespaces)?;
+                self.publish(slot, id, &ask.channel, done, now);
+            }
+            Command::Subscribe(ask) => {
+                let done = session.ask_subscribe(&ask, namespaces, subscribed, limits.channels);
+                // A full table does not hide that there is nothing to do.
+                let known = self.hub.find(&ask.channel).is_some_and(|key| self.hub.is_subscribed(slot, key));
+                if known && done.is_err() {
+                    return Err(already(&ask.channel));
+                }
+                self.subscribe(slot, id, &ask.channel, done?, now);
+            }
+            Command::Unsubscribe { channel } => self.unsubscribe(slot, id, &channel, now),
+            Command::Presence { channel, limit, after } => {
+                let ask = session.ask_presence(&channel, limit, after.as_deref(), namespaces)?;
+                self.presence(slot, id, &channel, &ask, now);
+            }
+            Command::PresenceUpdate { channel, state } => {
+                let ask = session.ask_state(&channel, state.as_ref(), namespaces)?;
+                self.set_state(slot, id, &channel, ask.state)?;
+            }
+            Command::History(ask) => {
+                let done = session.ask_history(&ask, namespaces)?;
+                self.history(slot, id, &ask.channel, done, now)?;
+            }
+            Command::Ping => self.say(slot, id, &Outgoing::Pong),
+            Command::Pong | Command::Connect(_) => {}
+            Command::Refresh { .. } => {
+                return Err(Deny::new(ErrorCode::NotAvailable, "this server has no tokens to refresh"));
+            }
+            Command::Call { method, .. } => {
+                let text = format!("no backend answers calls on this server (method {method})");
+                return Err(Deny::new(ErrorCode::NotAvailable, text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Connects, explicitly or by another first command. Whether the session stands.
+    fn connect(&mut self, slot: u32, id: Option<u64>, connect: Option<&Connect<'_>>, now: Now) -> bool {
+        let node = self.node.clone();
+        let Some(conn) = self.conn(slot) else { return false };
+        let asked = conn.session.ask_connect(connect, &*node.authority, node.settings.connect_required, now);
+        let ask = match asked {
+            Ok(ask) => ask,
+            Err(deny) => {
+                self.refuse(slot, id, &deny);
+                if deny.code != ErrorCode::BadRequest {
+                    self.close(slot, CloseCode::Unauthorized, deny.code.as_str(), now);
+                }
+                return false;
+            }
+        };
+        let at = self.conn_key(slot);
+        let user = ask.identity.user.clone();
+        let resumed = ask.resume.map(|key| {
+            let key = key?;
+            node.resume(key, user.as_deref(), at, now).map(|client| (client, key))
+        });
+        let Some(conn) = self.conn(slot) else { return false };
+        let session = &mut conn.session;
+        session.phase = Phase::Connected;
+        session.identity = ask.identity;
+        session.heartbeat = ask.heartbeat;
+        session.token = None;
+        match resumed.flatten() {
+            Some((client, key)) => (session.client, session.key) = (client, key),
+            None => {
+                let seat = Seat { client: session.client, user, at, ended_ms: None, resumed_ms: 0 };
+                node.sit(session.key, seat);
+            }
+        }
+        let client = session.client;
+        self.hub.name(slot, client);
+        self.say_connected(slot, id, resumed.map(|r| r.is_some()));
+        self.arm(slot, now.mono_ms + node.settings.times.heartbeat_ms);
+        true
+    }
+
+    fn say_connected(&mut self, slot: u32, id: Option<u64>, resumed: Option<bool>) {
+        let node = self.node.clone();
+        let Some(conn) = self.conn(slot) else { return };
+        let (session, limits) = (&conn.session, &node.settings.limits);
+        let user = session.identity.user.clone();
+        let connected = Connected {
+            client: session.client,
+            session: session.key,
+            resumed,
+            node: &node.settings.name,
+            user: user.as_deref(),
+            heartbeat_ms: node.settings.times.heartbeat_ms,
+            expires_at: session.identity.expires_at,
+            limits: WireLimits {
+                message_bytes: limits.message_bytes,
+                channels: limits.channels,
+                commands_per_second: limits.commands_per_second,
+            },
+            reconnect_spread_ms: node.settings.times.reconnect_spread_ms,
+        };
+        self.say(slot, id, &Outgoing::Connected(connected));
+    }
+
+    fn publish(&mut self, slot: u32, id: Option<u64>, channel: &str, ask: PublishAsk, now: Now) {
+        // life 4/9: carried to the node and its broker; the answer comes back here.
+        let node = self.node.clone();
+        node.counters.published.fetch_add(1, Ordering::Relaxed);
+        let cell = node.cell(channel, &ask.options, now);
+        let generation = self.generations[slot as usize];
+        self.ask(&cell, Ask::Publish(ask.draft), Pending::Publish { slot, generation, id }, now);
+    }
+
+    fn history(
+        &mut self,
+        slot: u32,
+        id: Option<u64>,
+        channel: &str,
+        ask: HistoryAsk,
+        now: Now,
+    ) -> Result<(), Deny> {
+        let cell = self.node.cell(channel, &ask.options, now);
+        check_epochs(&cell, &ask.given)?;
+        let generation = self.generations[slot as usize];
+        let pending = Pending::History { slot, generation, id, channel: cell.name.clone() };
+        self.ask(&cell, Ask::History(ask.query), pending, now);
+        Ok(())
+    }
+
+    fn presence(&mut self, slot: u32, id: Option<u64>, channel: &str, ask: &PresenceAsk, now: Now) {
+        let cell = self.node.cell(channel, &ask.options, now);
+        let view = cell.presence(ask.limit, ask.after.map(|(client, _)| client));
+        let first = ask.after.map_or(view.summary.version, |(_, version)| version);
+        let next = view.next.map(|client| member_token(client, first));
+        let page = presence_page(channel, &view, next.as_deref(), first);
+        self.say(slot, id, &Outgoing::Presence(page));
+    }
+
+    fn set_state(
+        &mut self,
+        slot: u32,
+        id: Option<u64>,
+        channel: &str,
+        state: Option<Arc<Payload>>,
+    ) -> Result<(), Deny> {
+        let key = self.hub.find(channel).filter(|key| self.hub.is_subscribed(slot, *key));
+        let cell = key.and_then(|key| self.hub.cell(key));
+        let client = self.conn(slot).map(|c| c.session.client);
+        let known = match (cell, client) {
+            (Some(cell), Some(client)) => cell.set_member_state(client, state),
+            _ => false,
+        };
+        if !known {
+            let text =
+                format!("`presence_update` needs a subscription to {channel}, and this connection has none");
+            return Err(Deny::new(ErrorCode::NotSubscribed, text));
+        }
+        self.say(slot, id, &Outgoing::PresenceUpdated);
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! How connections end, and what happens to their memberships.
+
+use std::sync::Arc;
+
+use everwire_proto::codes::CloseCode;
+use everwire_proto::ids::{ClientId, SessionKey};
+use everwire_proto::ws;
+
+use super::Turn;
+use crate::channel::Cell;
+use crate::inbox::{ConnKey, HubKey};
+use crate::plant::{Bug, planted};
+use crate::session::Phase;
+use crate::time::Now;
+
+/// A membership whose connection ended without a goodbye.
+#[derive(Debug)]
+pub(super) struct Leave {
+    pub(super) due_ms: u64,
+    cell: Arc<Cell>,
+    client: ClientId,
+    holder: u64,
+    key: SessionKey,
+    at: ConnKey,
+}
+
+impl Turn {
+    /// The peer sent a close frame: its session ends, and the close frame is answered. 1000 is a goodbye.
+    pub fn peer_closed(&mut self, slot: u32, code: Option<u16>, now: Now) {
+        if self.conn(slot).is_none_or(|c| matches!(c.session.phase, Phase::Closing(_))) {
+            return;
+        }
+        self.end(slot, code == Some(1000), now);
+        self.begin_closing(slot, code.unwrap_or(1000), "", 5_000, now);
+    }
+
+    /// The socket is gone, or the shell has cut it: the slot is free again.
+    pub fn closed(&mut self, slot: u32, now: Now) {
+        self.end(slot, false, now);
+        self.hub.close(slot);
+        if let Some(conn) = self.conns.get_mut(slot as usize)
+            && conn.take().is_some()
+        {
+            self.count -= 1;
+        }
+    }
+
+    /// Takes a connection out of its channels and its seat; once.
+    pub(super) fn end(&mut self, slot: u32, goodbye: bool, now: Now) {
+        let Some(conn) = self.conn(slot).filter(|conn| !conn.ended) else { return };
+        conn.ended = true;
+        conn.waiting = None;
+        let (client, holder, key) = (conn.session.client, conn.session.holder, conn.session.key);
+        let at = self.conn_key(slot);
+        for channel in self.hub.subscriptions(slot) {
+            let Some(cell) = self.hub.cell(channel) else { continue };
+            self.leave_room(slot, channel, now);
+            if !cell.options.presence {
+                continue;
+            }
+            if goodbye {
+                cell.leave(client, holder);
+            } else {
+                let due_ms = now.mono_ms + self.node.settings.times.presence_grace_ms;
+                self.leaves.push_back(Leave { due_ms, cell, client, holder, key, at });
+            }
+        }
+        for waiting in self.joining.values_mut() {
+            waiting.retain(|j| j.slot != slot);
+        }
+        self.drop_idle_joins(now);
+        self.node.stand_up(key, at, goodbye, now);
+    }
+
+    /// Takes a subscriber out of the hub, and the shard out of the channel when it was the last.
+    pub(super) fn leave_room(&mut self, slot: u32, key: HubKey, now: Now) {
+        let Some(cell) = self.hub.cell(key) else { return };
+        let Some(left) = self.hub.leave(slot, key) else { return };
+        if left.watch {
+            cell.watch(self.shard, false);
+        }
+        if left.empty {
+            self.drop_room(key, now);
+        }
+    }
+
+    /// Gives a room up unless somebody is in it or waits for it.
+    pub(super) fn drop_room(&mut self, key: HubKey, now: Now) {
+        if self.joining.get(&key).is_some_and(|j| !j.is_empty()) {
+            return;
+        }
+        if let Some(cell) = self.hub.drop_room(key) {
+            self.joining.remove(&key);
+            if cell.leave_interest(self.shard, now) {
+                self.node.broker.detach(&cell, now);
+            }
+        }
+    }
+
+    fn drop_idle_joins(&mut self, now: Now) {
+        let idle: Vec<_> = self.joining.iter().filter(|(_, j)| j.is_empty()).map(|(key, _)| *key).collect();
+        for key in idle {
+            self.joining.remove(&key);
+            self.drop_room(key, now);
+        }
+    }
+
+    /// Memberships whose grace is over leave, unless their session came back to them.
+    pub(super) fn run_leaves(&mut self, now: Now) {
+        let grace = self.node.settings.times.presence_grace_ms;
+        while self.leaves.front().is_some_and(|leave| leave.due_ms <= now.mono_ms)
+            && let Some(mut leave) = self.leaves.pop_front()
+        {
+            // Who has just resumed gets a grace to subscribe again.
+            let again = self.node.resumed_ms(leave.key, leave.at).map(|at| at + grace);
+            match again.filter(|due| *due > now.mono_ms) {
+                Some(due) => {
+                    leave.due_ms = due;
+                    self.leaves.push_back(leave);
+                }
+                None if planted(Bug::GhostMember) => {}
+                None => {
+                    leave.cell.leave(leave.client, leave.holder);
+                }
+            }
+        }
+    }
+
+    /// This connection's session goes on in another one.
+    pub(super) fn resumed_elsewhere(&mut self, at: ConnKey, now: Now) {
+        if self.generations.get(at.slot as usize) == Some(&at.generation) {
+            self.close(at.slot, CloseCode::Resumed, "the session goes on in another connection", now);
+        }
+    }
+
+    /// Queues the close frame and starts the time in which it must go out.
+    pub(super) fn begin_closing(&mut self, slot: u32, code: u16, reason: &str, within_ms: u64, now: Now) {
+        let due = now.mono_ms + within_ms;
+        let Some(conn) = self.conn(slot) else { return };
+        if matches!(conn.session.phase, Phase::Closing(_)) {
+            return;
+        }
+        conn.session.phase = Phase::Closing(due);
+        conn.held = None;
+        self.hub.say_raw(slot, &ws::close_frame(code, reason));
+        self.closing.push(slot);
+        self.arm(slot, due);
+    }
+
+    /// Names those whose close frame went out, or will never.
+    pub(super) fn finish_closing(&mut self, now: Now) {
+        let mut closing = std::mem::take(&mut self.closing);
+        closing.retain(|slot| {
+            let Some(Phase::Closing(due)) = self.conn(*slot).map(|c| c.session.phase) else { return false };
+            let over = self.hub.is_drained(*slot) || due <= now.mono_ms;
+            if over {
+                self.finished.push(*slot);
+            }
+            !over
+        });
+        self.closing = closing;
+    }
+}

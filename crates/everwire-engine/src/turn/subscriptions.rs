@@ -1,0 +1,206 @@
+//! Carrying a `subscribe`: house rules, "Life of a subscribe".
+
+use everwire_proto::codes::ErrorCode;
+use everwire_proto::reply::{GapReason, Outgoing, Subscribed};
+
+use super::Turn;
+use super::answers::Pending;
+use crate::channel::{Cell, HistoryQuery, Located};
+use crate::hub::{Listening, PAGE_BYTES};
+use crate::inbox::{HubKey, Page};
+use crate::node::Counters;
+use crate::ports::Ask;
+use crate::session::{Deny, SubscribeAsk};
+use crate::time::Now;
+
+/// A subscribe that waits for the channel's link to its broker, or for the first page of its recovery.
+#[derive(Clone, Debug)]
+pub(super) struct Joining {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+    pub(super) id: Option<u64>,
+    pub(super) ask: SubscribeAsk,
+}
+
+impl Turn {
+    pub(super) fn subscribe(
+        &mut self,
+        slot: u32,
+        id: Option<u64>,
+        channel: &str,
+        ask: SubscribeAsk,
+        now: Now,
+    ) {
+        let key = self.room_for(channel, &ask, now);
+        if self.hub.is_subscribed(slot, key) {
+            self.refuse(slot, id, &already(channel));
+            return;
+        }
+        let Some(cell) = self.hub.cell(key) else { return };
+        let joining = Joining { slot, generation: self.generations[slot as usize], id, ask };
+        if cell.is_live() {
+            self.join(key, &cell, joining, now);
+        } else {
+            self.begin_waiting(slot, channel);
+            self.joining.entry(key).or_default().push(joining);
+        }
+    }
+
+    /// This shard's room of the channel; made, with the shard's interest, where there is none.
+    fn room_for(&mut self, channel: &str, ask: &SubscribeAsk, now: Now) -> HubKey {
+        if let Some(key) = self.hub.find(channel) {
+            return key;
+        }
+        loop {
+            let cell = self.node.cell(channel, &ask.options, now);
+            let key = self.hub.make_room(cell.clone());
+            match cell.enter_interest(self.shard, key, now) {
+                Some(first) => {
+                    if first {
+                        self.node.broker.attach(&cell, now);
+                    }
+                    return key;
+                }
+                // Evicted between the look-up and this; the next look-up makes a new one.
+                None => drop(self.hub.drop_room(key)),
+            }
+        }
+    }
+
+    /// The channel is live: finds where the subscriber begins, asking the broker for a past that is not here.
+    fn join(&mut self, key: HubKey, cell: &std::sync::Arc<Cell>, joining: Joining, now: Now) {
+        let located = cell.locate(&joining.ask.wanted, now);
+        if !located.fetch {
+            self.joined(key, cell, &joining, &located);
+            return;
+        }
+        let after = joining.ask.wanted.since.as_ref().map(|p| p.offset);
+        let query = HistoryQuery { after, before: None, reverse: false, limit: 1_000, max_bytes: PAGE_BYTES };
+        self.begin_waiting(joining.slot, cell.name.as_str());
+        let pending = Pending::Locate { key, located: Box::new(located), joining: Box::new(joining) };
+        self.ask(cell, Ask::History(query), pending, now);
+    }
+
+    /// The page that a recovery needs is here, or is not to be had.
+    pub(super) fn located(
+        &mut self,
+        key: HubKey,
+        mut located: Located,
+        joining: &Joining,
+        page: Option<Page>,
+        now: Now,
+    ) {
+        if !self.is_conn(joining.slot, joining.generation) {
+            return;
+        }
+        let Some(cell) = self.hub.cell(key) else { return };
+        let since = joining.ask.wanted.since.as_ref();
+        let page = page.filter(|p| {
+            let reaches = |s: &everwire_proto::position::Position| {
+                p.floor.epoch == s.epoch && p.floor.offset <= s.offset && p.position.offset >= s.offset
+            };
+            since.is_some_and(reaches) && !p.more
+        });
+        // Not to be had, or more than one page: told as a gap, and on from the top.
+        located.fetch = page.is_some();
+        if let Some(page) = &page {
+            located.recovered = Some(true);
+            located.replaying = Some(page.entries.len() as u64);
+            located.position = Some(page.position.clone());
+            located.last = since.cloned();
+            located.gap = None;
+        }
+        self.joined(key, &cell, joining, &located);
+        if page.is_some() {
+            self.hub.page(joining.slot, key, page);
+        }
+        self.end_waiting(joining.slot, cell.name.as_str(), now);
+    }
+
+    /// Answers a subscribe: `subscribed` first, its gap next, then the replay by the cursor.
+    fn joined(&mut self, key: HubKey, cell: &Cell, joining: &Joining, located: &Located) {
+        let Joining { slot, id, ask, .. } = joining;
+        if ask.watch {
+            cell.watch(self.shard, true);
+        }
+        if cell.options.presence
+            && let Some(conn) = self.conn(*slot)
+        {
+            let (card, holder) = (conn.session.card(), conn.session.holder);
+            cell.enter(card, holder);
+        }
+        let counters = &self.node.counters;
+        match located.recovered {
+            Some(true) => Counters::count(&counters.recovered),
+            Some(false) => Counters::count(&counters.unrecovered),
+            None => {}
+        }
+        let channel = cell.name.as_str();
+        let subscribed = Subscribed {
+            channel,
+            position: located.position.as_ref(),
+            recovered: located.recovered,
+            replaying: located.replaying,
+            presence: ask.watch.then(|| cell.presence_summary()),
+        };
+        self.say(*slot, *id, &Outgoing::Subscribed(subscribed));
+        if let Some((from, to, reason)) = &located.gap {
+            self.say(
+                *slot,
+                None,
+                &Outgoing::Gap { channel, from: Some(from), to: Some(to), reason: *reason },
+            );
+        } else if located.position.is_none() && located.recovered == Some(false) {
+            let reason = GapReason::HistoryExpired;
+            self.say(*slot, None, &Outgoing::Gap { channel, from: None, to: None, reason });
+        }
+        self.hub.enter(*slot, key, Listening { watch: ask.watch, mute: ask.mute }, located);
+    }
+
+    pub(super) fn unsubscribe(&mut self, slot: u32, id: Option<u64>, channel: &str, now: Now) {
+        let key = self.hub.find(channel).filter(|key| self.hub.is_subscribed(slot, *key));
+        let Some((key, cell)) = key.and_then(|key| Some((key, self.hub.cell(key)?))) else {
+            let text = format!("this connection is not subscribed to {channel}");
+            self.refuse(slot, id, &Deny::new(ErrorCode::NotSubscribed, text));
+            return;
+        };
+        self.leave_room(slot, key, now);
+        if let Some(conn) = self.conn(slot) {
+            let (client, holder) = (conn.session.client, conn.session.holder);
+            cell.leave(client, holder);
+        }
+        self.say(slot, id, &Outgoing::Unsubscribed { channel, because: None });
+    }
+
+    /// The link of a channel stands: everybody who waited is answered.
+    pub(super) fn channel_live(&mut self, key: HubKey, now: Now) {
+        let Some(cell) = self.hub.cell(key) else { return };
+        for joining in self.joining.remove(&key).unwrap_or_default() {
+            if self.is_conn(joining.slot, joining.generation) {
+                let slot = joining.slot;
+                self.join(key, &cell, joining, now);
+                self.end_waiting(slot, cell.name.as_str(), now);
+            }
+        }
+    }
+
+    /// The broker refused a channel: everybody who waited is told.
+    pub(super) fn channel_failed(&mut self, key: HubKey, now: Now) {
+        let Some(cell) = self.hub.cell(key) else { return };
+        for joining in self.joining.remove(&key).unwrap_or_default() {
+            if self.is_conn(joining.slot, joining.generation) {
+                let text = format!("the broker can't be reached for {}; try again", cell.name.as_str());
+                self.refuse(joining.slot, joining.id, &Deny::new(ErrorCode::Timeout, text));
+                self.end_waiting(joining.slot, cell.name.as_str(), now);
+            }
+        }
+        self.drop_room(key, now);
+    }
+}
+
+/// The refusal of a second subscribe.
+pub(super) fn already(channel: &str) -> Deny {
+    let text =
+        format!("this connection is subscribed to {channel} already; the subscription stays as it was");
+    Deny::new(ErrorCode::AlreadySubscribed, text)
+}

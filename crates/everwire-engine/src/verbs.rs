@@ -1,0 +1,120 @@
+//! What sockets and the HTTP API ask alike: the same limits, the same cells, the same answers.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use everwire_proto::codes::ErrorCode;
+use everwire_proto::command::{History, Publish};
+use everwire_proto::ids::ClientId;
+use everwire_proto::position::Position;
+use everwire_proto::reply::{HistoryPage, PresencePage};
+
+use crate::channel::{Cell, PresenceView};
+use crate::entry::Kind;
+use crate::inbox::{Answer, Page};
+use crate::name::ChannelName;
+use crate::node::Node;
+use crate::ports::{Ask, Asked, Ticket};
+use crate::session::{Deny, checked_query, draft_for_backend, known_channel};
+use crate::time::Now;
+
+/// Nobody asks under this number: the API is answered at once or not at all.
+const NO_TICKET: Ticket = Ticket { shard: 0, number: u64::MAX };
+
+/// Publishes for the application's backend. The position is `None` for volatile messages.
+pub fn publish(node: &Node, ask: &Publish<'_>, now: Now) -> Result<(Option<Position>, bool), Deny> {
+    let ask_of = draft_for_backend(ask, &node.settings.namespaces)?;
+    node.counters.published.fetch_add(1, Ordering::Relaxed);
+    let cell = node.cell(&ask.channel, &ask_of.options, now);
+    match ask_now(node, cell, Ask::Publish(ask_of.draft), now)? {
+        Answer::Published { position, duplicate } => Ok((position, duplicate)),
+        Answer::Page(_) | Answer::Failed(_) => Err(later()),
+    }
+}
+
+/// Reads history for the application's backend.
+pub fn history(node: &Node, ask: &History<'_>, now: Now) -> Result<(Arc<Cell>, Page), Deny> {
+    let options = known_channel(&ask.channel, &node.settings.namespaces)?;
+    let query = checked_query(ask, options)?;
+    let cell = node.cell(&ask.channel, options, now);
+    check_epochs(&cell, &query.given)?;
+    match ask_now(node, cell.clone(), Ask::History(query.query), now)? {
+        Answer::Page(page) => Ok((cell, page)),
+        Answer::Published { .. } | Answer::Failed(_) => Err(later()),
+    }
+}
+
+/// Reads who is there for the application's backend: at most `limit` members after `after`.
+pub fn presence(
+    node: &Node,
+    channel: &str,
+    limit: usize,
+    after: Option<ClientId>,
+    now: Now,
+) -> Result<PresenceView, Deny> {
+    let options = known_channel(channel, &node.settings.namespaces)?;
+    if !options.presence {
+        return Err(Deny::new(ErrorCode::NotAvailable, format!("presence is off for {channel}")));
+    }
+    Ok(node.cell(channel, options, now).presence(limit, after))
+}
+
+fn ask_now(node: &Node, mut cell: Arc<Cell>, mut ask: Ask, now: Now) -> Result<Answer, Deny> {
+    loop {
+        match node.broker.ask(&cell, ask, NO_TICKET, now) {
+            Asked::Now(answer) => return Ok(answer),
+            Asked::Later => return Err(later()),
+            Asked::Dead(again) => {
+                cell = node.cell(cell.name.as_str(), &cell.options, now);
+                ask = again;
+            }
+        }
+    }
+}
+
+fn later() -> Deny {
+    Deny::new(ErrorCode::NotAvailable, "this server's broker can't be asked over HTTP")
+}
+
+/// Whether the positions that were given belong to the stream that is there now.
+pub fn check_epochs(cell: &Cell, given: &[Position]) -> Result<(), Deny> {
+    let top = cell.top();
+    let Some(foreign) = given.iter().find(|p| p.epoch != top.epoch) else { return Ok(()) };
+    let text = format!(
+        "the position's epoch {} is not that of {}, whose past was lost; start from the position given here",
+        foreign.epoch.as_str(),
+        cell.name.as_str()
+    );
+    Err(Deny { position: Some(top), ..Deny::new(ErrorCode::UnrecoverablePosition, text) })
+}
+
+/// A page of history as it stands on the wire.
+pub fn history_page<'a>(channel: &'a ChannelName, page: &'a Page) -> HistoryPage<'a> {
+    let messages = page.entries.iter().filter_map(|entry| match &entry.kind {
+        Kind::Message(publication) => Some(publication.message(entry.position.as_ref().map(|p| p.offset))),
+        Kind::Gap { .. } => None,
+    });
+    let last = page.entries.last().and_then(|e| e.position.clone());
+    HistoryPage {
+        channel: channel.as_str(),
+        position: &page.position,
+        messages: messages.collect(),
+        next: last.filter(|_| page.more),
+    }
+}
+
+/// A page of members as it stands on the wire; `first` is the version of the first page.
+pub fn presence_page<'a>(
+    channel: &'a str,
+    view: &'a PresenceView,
+    next: Option<&'a str>,
+    first: u64,
+) -> PresencePage<'a> {
+    PresencePage {
+        channel,
+        summary: view.summary,
+        members: view.members.iter().map(|m| m.view()).collect(),
+        next,
+        stale: first != view.summary.version,
+    }
+}
