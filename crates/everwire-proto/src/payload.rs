@@ -19,7 +19,7 @@ pub enum Data<'a> {
     /// One well-formed JSON value without CR and LF between its tokens.
     Json(Cow<'a, [u8]>),
     /// One well-formed MessagePack value of the allowed kinds.
-    MsgPack(&'a [u8]),
+    MsgPack(Cow<'a, [u8]>),
     /// Bytes that stood in `binary` (decoded already where they came as base64).
     Binary(Cow<'a, [u8]>),
 }
@@ -47,8 +47,7 @@ impl Data<'_> {
     /// Bytes of the payload as it came.
     pub fn len(&self) -> usize {
         match self {
-            Data::Json(b) | Data::Binary(b) => b.len(),
-            Data::MsgPack(b) => b.len(),
+            Data::Json(b) | Data::MsgPack(b) | Data::Binary(b) => b.len(),
         }
     }
     /// Whether it has no bytes; only `binary` can.

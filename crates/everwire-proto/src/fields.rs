@@ -1,0 +1,375 @@
+//! Fields of a command, whatever format they came in, and what they mean.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::codes::ErrorCode;
+use crate::command::{Command, Connect, History, Publish, Refusal, Request, Since, Subscribe};
+use crate::ids::is_wire_id;
+use crate::payload::{Data, Format};
+use crate::position::MAX_INTEGER;
+
+/// Deepest nesting of a payload.
+pub(crate) const MAX_DEPTH: usize = 64;
+/// `info` and `state`, bytes.
+const STATE_BYTES: usize = 1024;
+
+/// A value of a field: decoded as far as commands need it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value<'a> {
+    Null,
+    Bool(bool),
+    /// A non-negative integer.
+    Int(u64),
+    /// Any other number.
+    Number,
+    Str(Cow<'a, str>),
+    /// Text that is no Unicode string: a lone surrogate.
+    BrokenStr,
+    Bin(&'a [u8]),
+    Array,
+    Map,
+}
+
+impl Value<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Int(_) => "an integer",
+            Self::Number => "a number that is no integer from 0 up",
+            Self::Str(_) => "a string",
+            Self::BrokenStr => "a string with half a surrogate pair",
+            Self::Bin(_) => "bytes",
+            Self::Array => "an array",
+            Self::Map => "an object",
+        }
+    }
+}
+
+/// A field and the bytes of its value.
+#[derive(Clone, Debug)]
+pub(crate) struct Field<'a> {
+    pub(crate) key: Cow<'a, str>,
+    pub(crate) value: Value<'a>,
+    pub(crate) raw: Cow<'a, [u8]>,
+}
+
+/// Reads the fields of one object: what the two formats do differently.
+pub(crate) type ReadFields = for<'a> fn(&'a [u8]) -> Result<Vec<Field<'a>>, String>;
+
+/// The fields of one object.
+pub(crate) struct Fields<'a> {
+    list: Vec<Field<'a>>,
+    format: Format,
+    read: ReadFields,
+}
+
+type Bad = String;
+type Tags<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+impl<'a> Fields<'a> {
+    pub(crate) fn new(list: Vec<Field<'a>>, format: Format, read: ReadFields) -> Self {
+        Self { list, format, read }
+    }
+
+    fn doubled(&self) -> Option<&str> {
+        let twice = |(i, f): (usize, &'_ Field<'_>)| self.list[..i].iter().any(|e| e.key == f.key);
+        self.list.iter().enumerate().find(|(i, f)| twice((*i, f))).map(|(_, f)| &*f.key)
+    }
+
+    /// Takes a field that is there and not null.
+    fn take(&mut self, key: &str) -> Option<Field<'a>> {
+        let at = self.list.iter().position(|f| f.key == key && f.value != Value::Null)?;
+        Some(self.list.swap_remove(at))
+    }
+
+    fn text(&mut self, key: &str) -> Result<Option<Cow<'a, str>>, Bad> {
+        match self.take(key).map(|f| f.value) {
+            None => Ok(None),
+            Some(Value::Str(text)) => Ok(Some(text)),
+            Some(other) => Err(wrong(key, "a string", &other)),
+        }
+    }
+
+    fn must_text(&mut self, key: &str) -> Result<Cow<'a, str>, Bad> {
+        self.text(key)?.ok_or_else(|| format!("`{key}` is missing; it must be a string"))
+    }
+
+    /// A string of at most `limit` bytes.
+    fn short_text(&mut self, key: &str, limit: usize) -> Result<Option<Cow<'a, str>>, Bad> {
+        let text = self.text(key)?;
+        match &text {
+            Some(t) if t.len() > limit => {
+                Err(format!("`{key}` has {} bytes; at most {limit} are allowed", t.len()))
+            }
+            _ => Ok(text),
+        }
+    }
+
+    fn flag(&mut self, key: &str) -> Result<Option<bool>, Bad> {
+        match self.take(key).map(|f| f.value) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(other) => Err(wrong(key, "true or false", &other)),
+        }
+    }
+
+    fn integer(&mut self, key: &str) -> Result<Option<u64>, Bad> {
+        match self.take(key).map(|f| f.value) {
+            None => Ok(None),
+            Some(Value::Int(n)) if n <= MAX_INTEGER => Ok(Some(n)),
+            Some(Value::Int(n)) => Err(format!("`{key}` is {n}; the largest integer is 2^53-1")),
+            Some(other) => Err(wrong(key, "an integer, written without point or exponent", &other)),
+        }
+    }
+
+    fn map(&mut self, key: &str) -> Result<Option<Field<'a>>, Bad> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(field) if field.value == Value::Map => Ok(Some(field)),
+            Some(field) => Err(wrong(key, "an object", &field.value)),
+        }
+    }
+
+    fn since(&mut self, key: &str) -> Result<Option<Since<'a>>, Bad> {
+        let Some(field) = self.map(key)? else { return Ok(None) };
+        since_of(&field.raw, key, self.format, self.read).map(Some)
+    }
+
+    fn channel(&mut self) -> Result<Cow<'a, str>, Bad> {
+        self.must_text("channel")
+    }
+
+    /// `data` or `binary`, exactly one of them.
+    fn data(&mut self) -> Result<Data<'a>, Bad> {
+        let at = self.list.iter().position(|f| f.key == "data");
+        let data = at.map(|at| self.list.swap_remove(at));
+        match (data, self.take("binary")) {
+            (Some(_), Some(_)) => Err("`data` and `binary` exclude each other; send one of them".to_owned()),
+            (None, None) => Err("`data` is missing; it may be any value, null included".to_owned()),
+            (Some(field), None) => self.value(field),
+            (None, Some(field)) => binary(field.value),
+        }
+    }
+
+    fn value(&self, field: Field<'a>) -> Result<Data<'a>, Bad> {
+        if let Value::Bin(_) = field.value {
+            return Err(format!("`{}` is bytes; bytes stand in `binary`", field.key));
+        }
+        Ok(match self.format {
+            Format::Json => Data::Json(field.raw),
+            Format::MsgPack => Data::MsgPack(field.raw),
+        })
+    }
+
+    fn state(&mut self, key: &str) -> Result<Option<Data<'a>>, Bad> {
+        let Some(field) = self.take(key) else { return Ok(None) };
+        if field.raw.len() > STATE_BYTES {
+            return Err(format!("`{key}` has {} bytes; at most {STATE_BYTES} are allowed", field.raw.len()));
+        }
+        self.value(field).map(Some)
+    }
+
+    fn tags(&mut self) -> Result<Tags<'a>, Bad> {
+        let Some(field) = self.map("tags")? else { return Ok(Vec::new()) };
+        let fields = (self.read)(&field.raw).map(|list| Fields::new(list, self.format, self.read))?;
+        if let Some(key) = fields.doubled() {
+            return Err(format!("`tags` has the key {key:?} twice"));
+        }
+        if fields.list.len() > 16 {
+            return Err(format!("`tags` has {} entries; at most 16 are allowed", fields.list.len()));
+        }
+        let mut tags = Vec::with_capacity(fields.list.len());
+        for Field { key, value, .. } in fields.list {
+            let Value::Str(value) = value else {
+                return Err(wrong(&format!("tags.{key}"), "a string", &value));
+            };
+            if key.len() > 64 || value.len() > 256 {
+                return Err(format!(
+                    "the tag {key:?} is too long; 64 bytes of key and 256 of value are allowed"
+                ));
+            }
+            // The raw bytes of `tags` may be a copy, so these are copies too; tags are rare and small.
+            tags.push((Cow::Owned(key.into_owned()), Cow::Owned(value.into_owned())));
+        }
+        Ok(tags)
+    }
+
+    fn since_map(&mut self) -> Result<Vec<(Cow<'a, str>, Since<'a>)>, Bad> {
+        let Some(field) = self.map("since")? else { return Ok(Vec::new()) };
+        let list = (self.read)(&field.raw)?;
+        let mut all = Vec::with_capacity(list.len().min(256));
+        for Field { key, value, raw } in list {
+            if value != Value::Map {
+                return Err(wrong(&format!("since.{key}"), "a position {epoch, offset}", &value));
+            }
+            let since = since_of(&raw, &format!("since.{key}"), self.format, self.read)?;
+            all.push((Cow::Owned(key.into_owned()), since));
+        }
+        Ok(all)
+    }
+}
+
+fn since_of<'a>(raw: &[u8], key: &str, format: Format, read: ReadFields) -> Result<Since<'a>, Bad> {
+    let mut fields = Fields::new(read(raw)?, format, read);
+    if let Some(twice) = fields.doubled() {
+        return Err(format!("`{key}` has the key {twice:?} twice"));
+    }
+    let epoch = fields.text("epoch")?.filter(|e| is_wire_id(e));
+    let epoch = epoch.ok_or_else(|| format!("`{key}.epoch` must be 1..64 characters of [A-Za-z0-9_-]"))?;
+    let offset = fields.integer("offset")?.ok_or_else(|| format!("`{key}.offset` is missing"))?;
+    Ok(Since { epoch: Cow::Owned(epoch.into_owned()), offset })
+}
+
+fn binary(value: Value<'_>) -> Result<Data<'_>, Bad> {
+    match value {
+        Value::Bin(bytes) => Ok(Data::Binary(Cow::Borrowed(bytes))),
+        Value::Str(text) => STANDARD
+            .decode(&*text)
+            .map(|bytes| Data::Binary(Cow::Owned(bytes)))
+            .map_err(|e| format!("`binary` is not base64 with padding (RFC 4648 section 4): {e}")),
+        other => Err(wrong("binary", "bytes (in JSON: base64 text)", &other)),
+    }
+}
+
+fn wrong(key: &str, wanted: &str, got: &Value<'_>) -> Bad {
+    format!("`{key}` is {}; it must be {wanted}", got.name())
+}
+
+/// Every command, for `unknown_type` and for `decode`.
+pub(crate) const COMMANDS: [&str; 11] = [
+    "connect",
+    "refresh",
+    "subscribe",
+    "unsubscribe",
+    "publish",
+    "presence",
+    "presence_update",
+    "history",
+    "call",
+    "ping",
+    "pong",
+];
+
+/// The command in these fields.
+pub(crate) fn request<'a>(
+    list: Vec<Field<'a>>,
+    format: Format,
+    read: ReadFields,
+) -> Result<Request<'a>, Refusal> {
+    let mut fields = Fields::new(list, format, read);
+    let bad = |id, message| Refusal { id, code: ErrorCode::BadRequest, message };
+    let doubled = fields.doubled().map(|key| format!("the key {key:?} stands twice"));
+    let id = match fields.integer("id") {
+        Ok(Some(0)) => return Err(bad(None, "`id` is 0; it must be an integer from 1 to 2^53-1".to_owned())),
+        Ok(id) => id,
+        Err(message) => return Err(bad(None, message)),
+    };
+    if let Some(message) = doubled {
+        return Err(bad(id, message));
+    }
+    let verb = fields.must_text("type").map_err(|message| bad(id, message))?;
+    if !COMMANDS.contains(&&*verb) {
+        return Err(Refusal { id, code: ErrorCode::UnknownType, message: unknown(&verb) });
+    }
+    let command = command(&verb, fields).map_err(|message| bad(id, message))?;
+    Ok(Request { id, command })
+}
+
+/// The command `verb` with these fields and no `type`, as the HTTP API sends it.
+pub(crate) fn verb_request<'a>(
+    verb: &str,
+    list: Vec<Field<'a>>,
+    format: Format,
+    read: ReadFields,
+) -> Result<Command<'a>, Refusal> {
+    let fields = Fields::new(list, format, read);
+    let bad = |message| Refusal { id: None, code: ErrorCode::BadRequest, message };
+    if let Some(key) = fields.doubled() {
+        return Err(bad(format!("the key {key:?} stands twice")));
+    }
+    if !COMMANDS.contains(&verb) {
+        return Err(Refusal { id: None, code: ErrorCode::UnknownType, message: unknown(verb) });
+    }
+    command(verb, fields).map_err(bad)
+}
+
+fn command<'a>(verb: &str, mut f: Fields<'a>) -> Result<Command<'a>, Bad> {
+    Ok(match verb {
+        "connect" => Command::Connect(Connect {
+            token: f.text("token")?,
+            name: f.short_text("name", 64)?,
+            version: f.short_text("version", 64)?,
+            heartbeat: f.flag("heartbeat")?.unwrap_or(false),
+            resume: f.text("resume")?,
+            since: f.since_map()?,
+        }),
+        "refresh" => Command::Refresh { token: f.must_text("token")? },
+        "subscribe" => Command::Subscribe(Subscribe {
+            channel: f.channel()?,
+            token: f.text("token")?,
+            since: f.since("since")?,
+            rewind: f.integer("rewind")?,
+            presence: f.flag("presence")?.unwrap_or(false),
+            echo: f.flag("echo")?,
+            max_rate: f.integer("max_rate")?,
+        }),
+        "unsubscribe" => Command::Unsubscribe { channel: f.channel()? },
+        "publish" => Command::Publish(Publish {
+            channel: f.channel()?,
+            message_id: message_id(&mut f)?,
+            tags: f.tags()?,
+            volatile: f.flag("volatile")?.unwrap_or(false),
+            data: f.data()?,
+        }),
+        "presence" => {
+            Command::Presence { channel: f.channel()?, limit: f.integer("limit")?, after: f.text("after")? }
+        }
+        "presence_update" => Command::PresenceUpdate { channel: f.channel()?, state: f.state("state")? },
+        "history" => Command::History(History {
+            channel: f.channel()?,
+            limit: f.integer("limit")?,
+            since: f.since("since")?,
+            before: f.since("before")?,
+            reverse: f.flag("reverse")?.unwrap_or(false),
+        }),
+        "call" => Command::Call { method: f.must_text("method")?, data: f.data()? },
+        "ping" => Command::Ping,
+        _ => Command::Pong,
+    })
+}
+
+fn message_id<'a>(f: &mut Fields<'a>) -> Result<Option<Cow<'a, str>>, Bad> {
+    match f.short_text("message_id", 64)? {
+        Some(id) if id.is_empty() => Err("`message_id` is empty; it must have 1 to 64 bytes".to_owned()),
+        id => Ok(id),
+    }
+}
+
+fn unknown(verb: &str) -> String {
+    let shown: String = verb.chars().take(40).collect();
+    let near = COMMANDS.iter().map(|c| (distance(c, &shown), c)).min().filter(|(d, _)| *d <= 2);
+    match near {
+        Some((_, command)) => format!("there is no command {shown:?}; did you mean \"{command}\"?"),
+        None => format!("there is no command {shown:?}; the commands are {}", COMMANDS.join(", ")),
+    }
+}
+
+/// Levenshtein's edit distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let change = before + usize::from(ca != *cb);
+            before = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(before + 1);
+        }
+    }
+    row[b.len()]
+}

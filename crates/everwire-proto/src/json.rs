@@ -1,0 +1,56 @@
+//! The JSON format: one object per text frame, RFC 8259.
+
+mod write;
+
+use std::borrow::Cow;
+
+use crate::codes::ErrorCode;
+use crate::command::{Command, Refusal, Request};
+use crate::encode;
+use crate::fields::{self, Field};
+use crate::payload::Format;
+use crate::reply::Outgoing;
+use crate::text::Scanner;
+
+/// Reads one command from the text of a frame, which is UTF-8 already.
+///
+/// # Errors
+/// A [`Refusal`] with the command's id where it could be read.
+pub fn decode(frame: &[u8]) -> Result<Request<'_>, Refusal> {
+    fields::request(read(frame).map_err(bad)?, Format::Json, read)
+}
+
+/// Reads the fields of command `verb` from a JSON body, as the HTTP API takes them.
+///
+/// # Errors
+/// A [`Refusal`] without an id.
+pub fn decode_verb<'a>(verb: &str, body: &'a [u8]) -> Result<Command<'a>, Refusal> {
+    if let Err(e) = std::str::from_utf8(body) {
+        return Err(bad(format!("the body is not UTF-8 at byte {}", e.valid_up_to())));
+    }
+    fields::verb_request(verb, read(body).map_err(bad)?, Format::Json, read)
+}
+
+/// Appends one object, without a line end.
+pub fn encode(id: Option<u64>, what: &Outgoing<'_>, out: &mut Vec<u8>) {
+    encode::outgoing(&mut write::JsonWriter::new(out), id, what);
+}
+
+fn bad(message: String) -> Refusal {
+    Refusal { id: None, code: ErrorCode::BadRequest, message }
+}
+
+fn read(text: &[u8]) -> Result<Vec<Field<'_>>, String> {
+    let mut scanner = Scanner::new(text);
+    let mut list = Vec::with_capacity(6);
+    scanner.object(|key, value, raw, newlines| {
+        let raw = if newlines { Cow::Owned(without_newlines(raw)) } else { Cow::Borrowed(raw) };
+        list.push(Field { key, value, raw });
+    })?;
+    Ok(list)
+}
+
+/// CR and LF can stand only between tokens: inside strings they are escaped.
+fn without_newlines(raw: &[u8]) -> Vec<u8> {
+    raw.iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }).collect()
+}

@@ -1,0 +1,97 @@
+//! Writing JSON.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::encode::Writer;
+use crate::payload::Payload;
+use crate::text::write_string;
+use crate::transcode;
+
+pub(super) struct JsonWriter<'o> {
+    out: &'o mut Vec<u8>,
+    /// Nothing stands yet in the innermost object or array.
+    first: bool,
+}
+
+impl<'o> JsonWriter<'o> {
+    pub(super) fn new(out: &'o mut Vec<u8>) -> Self {
+        Self { out, first: true }
+    }
+
+    fn comma(&mut self) {
+        if !std::mem::replace(&mut self.first, false) {
+            self.out.push(b',');
+        }
+    }
+
+    fn open(&mut self, bracket: u8) {
+        self.out.push(bracket);
+        self.first = true;
+    }
+
+    fn close(&mut self, bracket: u8) {
+        self.out.push(bracket);
+        self.first = false;
+    }
+}
+
+impl Writer for JsonWriter<'_> {
+    fn map(&mut self, _len: usize, inside: impl FnOnce(&mut Self)) {
+        self.open(b'{');
+        inside(self);
+        self.close(b'}');
+    }
+
+    fn array(&mut self, _len: usize, inside: impl FnOnce(&mut Self)) {
+        self.open(b'[');
+        inside(self);
+        self.close(b']');
+    }
+
+    fn element(&mut self) {
+        self.comma();
+    }
+
+    fn key(&mut self, key: &str) {
+        self.comma();
+        write_string(key, self.out);
+        self.out.push(b':');
+    }
+
+    fn str(&mut self, text: &str) {
+        write_string(text, self.out);
+    }
+
+    fn u64(&mut self, n: u64) {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        let mut left = n;
+        loop {
+            at -= 1;
+            digits[at] = b'0' + u8::try_from(left % 10).unwrap_or(0);
+            left /= 10;
+            if left == 0 {
+                break;
+            }
+        }
+        self.out.extend_from_slice(&digits[at..]);
+    }
+
+    fn bool(&mut self, flag: bool) {
+        self.out.extend_from_slice(if flag { b"true" } else { b"false" });
+    }
+
+    fn payload(&mut self, payload: &Payload) {
+        match payload {
+            Payload::Json(bytes) => self.out.extend_from_slice(bytes),
+            Payload::MsgPack(bytes) => transcode::to_json(bytes, self.out),
+            Payload::Binary(bytes) => {
+                let text = STANDARD.encode(bytes);
+                self.out.push(b'"');
+                self.out.extend_from_slice(text.as_bytes());
+                self.out.push(b'"');
+            }
+        }
+    }
+}

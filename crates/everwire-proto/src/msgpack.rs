@@ -1,0 +1,74 @@
+//! The MessagePack format: the same objects in binary frames. Strings as keys, no extension types.
+
+use std::borrow::Cow;
+
+use crate::codes::ErrorCode;
+use crate::command::{Refusal, Request};
+use crate::encode::{self, Writer};
+use crate::fields::{self, Field};
+use crate::pack::{Pack, Scanner};
+use crate::payload::{Format, Payload};
+use crate::reply::Outgoing;
+use crate::transcode;
+
+/// Reads one command from a binary frame.
+///
+/// # Errors
+/// A [`Refusal`] with the command's id where it could be read.
+pub fn decode(frame: &[u8]) -> Result<Request<'_>, Refusal> {
+    let list = read(frame).map_err(|message| Refusal { id: None, code: ErrorCode::BadRequest, message })?;
+    fields::request(list, Format::MsgPack, read)
+}
+
+/// Appends one object.
+pub fn encode(id: Option<u64>, what: &Outgoing<'_>, out: &mut Vec<u8>) {
+    encode::outgoing(&mut PackWriter(Pack(out)), id, what);
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<Field<'_>>, String> {
+    let mut list = Vec::with_capacity(6);
+    Scanner::new(bytes).object(|key, value, raw| {
+        list.push(Field { key: Cow::Borrowed(key), value, raw: Cow::Borrowed(raw) });
+    })?;
+    Ok(list)
+}
+
+struct PackWriter<'o>(Pack<'o>);
+
+impl Writer for PackWriter<'_> {
+    fn map(&mut self, len: usize, inside: impl FnOnce(&mut Self)) {
+        self.0.map_head(len);
+        inside(self);
+    }
+
+    fn array(&mut self, len: usize, inside: impl FnOnce(&mut Self)) {
+        self.0.array_head(len);
+        inside(self);
+    }
+
+    fn element(&mut self) {}
+
+    fn key(&mut self, key: &str) {
+        self.0.str(key);
+    }
+
+    fn str(&mut self, text: &str) {
+        self.0.str(text);
+    }
+
+    fn u64(&mut self, n: u64) {
+        self.0.u64(n);
+    }
+
+    fn bool(&mut self, flag: bool) {
+        self.0.bool(flag);
+    }
+
+    fn payload(&mut self, payload: &Payload) {
+        match payload {
+            Payload::MsgPack(bytes) => self.0.0.extend_from_slice(bytes),
+            Payload::Json(bytes) => transcode::to_msgpack(bytes, self.0.0),
+            Payload::Binary(bytes) => self.0.bin(bytes),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! From one format to the other, for payloads that were checked when they came in: protocol section 2, "Payloads".
+
+use crate::pack::{Pack, Scanner as PackScanner, Token};
+use crate::text::{Scanner as JsonScanner, unescape, write_string};
+
+/// Appends a checked MessagePack value as JSON.
+pub fn to_json(msgpack: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    if pack_value(&mut PackScanner::new(msgpack), out).is_err() {
+        // Checked when it came in, so this is a bug of ours; the frame stays well-formed all the same.
+        out.truncate(start);
+        out.extend_from_slice(b"null");
+    }
+}
+
+fn pack_value(scanner: &mut PackScanner<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+    match scanner.token()? {
+        Token::Null => out.extend_from_slice(b"null"),
+        Token::Bool(flag) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
+        Token::Unsigned(n) => out.extend_from_slice(n.to_string().as_bytes()),
+        Token::Negative(n) => out.extend_from_slice(n.to_string().as_bytes()),
+        Token::Float(n) => out.extend_from_slice(float(n).as_bytes()),
+        Token::Str(text) => write_string(text, out),
+        Token::Bin(_) => return Err("bytes inside data".to_owned()),
+        Token::Array(len) => {
+            out.push(b'[');
+            for i in 0..len {
+                if i > 0 {
+                    out.push(b',');
+                }
+                pack_value(scanner, out)?;
+            }
+            out.push(b']');
+        }
+        Token::Map(len) => {
+            out.push(b'{');
+            for i in 0..len {
+                if i > 0 {
+                    out.push(b',');
+                }
+                pack_value(scanner, out)?;
+                out.push(b':');
+                pack_value(scanner, out)?;
+            }
+            out.push(b'}');
+        }
+    }
+    Ok(())
+}
+
+/// The shortest decimal that reads back as `n`, always with a point or an exponent, so that it stays a float.
+fn float(n: f64) -> String {
+    let size = n.abs();
+    if size != 0.0 && !(1e-5..1e16).contains(&size) { format!("{n:e}") } else { format!("{n:?}") }
+}
+
+/// Appends a checked JSON value as MessagePack.
+pub fn to_msgpack(json: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut reader = JsonReader { text: json, at: 0 };
+    if reader.value(out).is_none() {
+        out.truncate(start);
+        Pack(out).null();
+    }
+}
+
+/// Walks over JSON that is known to be well-formed.
+struct JsonReader<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> JsonReader<'a> {
+    fn peek(&mut self) -> Option<u8> {
+        while self.text.get(self.at)?.is_ascii_whitespace() {
+            self.at += 1;
+        }
+        self.text.get(self.at).copied()
+    }
+
+    fn scan<T>(&mut self, read: impl FnOnce(&mut JsonScanner<'a>) -> Result<T, String>) -> Option<T> {
+        let mut scanner = JsonScanner::new(&self.text[self.at..]);
+        let read = read(&mut scanner).ok()?;
+        self.at += scanner.at();
+        Some(read)
+    }
+
+    fn value(&mut self, out: &mut Vec<u8>) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.string(out)?,
+            b'{' => self.all(b'}', out)?,
+            b'[' => self.all(b']', out)?,
+            b't' => self.word(4, || Pack(out).bool(true)),
+            b'f' => self.word(5, || Pack(out).bool(false)),
+            b'n' => self.word(4, || Pack(out).null()),
+            _ => {
+                let (text, integer) = self.scan(JsonScanner::number)?;
+                number(text, integer, &mut Pack(out));
+            }
+        }
+        Some(())
+    }
+
+    fn word(&mut self, len: usize, write: impl FnOnce()) {
+        self.at += len;
+        write();
+    }
+
+    fn string(&mut self, out: &mut Vec<u8>) -> Option<()> {
+        self.peek()?;
+        let (inside, escaped) = self.scan(JsonScanner::string)?;
+        let text = std::str::from_utf8(inside).ok()?;
+        if escaped {
+            Pack(out).str(&unescape(text, Some('\u{fffd}'))?);
+        } else {
+            Pack(out).str(text);
+        }
+        Some(())
+    }
+
+    /// An object or an array: its head wants the count, so the inside is written first.
+    fn all(&mut self, close: u8, out: &mut Vec<u8>) -> Option<()> {
+        self.at += 1;
+        let (mut inside, mut count) = (Vec::new(), 0);
+        while self.peek()? != close {
+            if self.peek()? == b',' {
+                self.at += 1;
+            }
+            if close == b'}' {
+                self.string(&mut inside)?;
+                self.peek()?;
+                self.at += 1;
+            }
+            self.value(&mut inside)?;
+            count += 1;
+        }
+        self.at += 1;
+        let mut writer = Pack(out);
+        if close == b'}' {
+            writer.map_head(count)
+        } else {
+            writer.array_head(count)
+        }
+        out.extend_from_slice(&inside);
+        Some(())
+    }
+}
+
+/// Integers that fit 64 bits stay integers; all else becomes a float, at most the largest finite one.
+fn number(text: &str, integer: bool, writer: &mut Pack<'_>) {
+    if integer && let Ok(n) = text.parse::<u64>() {
+        return writer.u64(n);
+    }
+    if integer && let Ok(n) = text.parse::<i64>() {
+        // "-0" is the one integer that is not below zero here.
+        return if n < 0 { writer.negative(n) } else { writer.u64(0) };
+    }
+    writer.float(text.parse::<f64>().unwrap_or(0.0).clamp(f64::MIN, f64::MAX));
+}

@@ -1,0 +1,434 @@
+//! The decoder: bytes in, events out. It owns no buffer while nothing is incomplete.
+
+use super::close::is_sendable;
+use super::deflate::{InflateError, Inflater};
+use super::mask::{rotated, unmask};
+use super::utf8::Utf8;
+use super::{FIN, Opcode, RSV1};
+
+/// Limits of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest message, bytes, inflated and deflated.
+    pub message_bytes: u32,
+}
+
+impl Limits {
+    /// Fragments a message may have, empty ones counted: `max(16, message_bytes / 64)`.
+    fn fragments(self) -> u32 {
+        (self.message_bytes / 64).max(16)
+    }
+}
+
+/// Something whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A text message; valid UTF-8.
+    Text(&'a [u8]),
+    /// A binary message.
+    Binary(&'a [u8]),
+    /// A ping, at most 125 bytes.
+    Ping(&'a [u8]),
+    /// A pong, at most 125 bytes.
+    Pong(&'a [u8]),
+    /// A close frame: its code and reason, if it has one. Nothing is decoded after it.
+    Close(Option<(u16, &'a str)>),
+}
+
+/// The peer broke the protocol. Nothing is decoded after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The close code to send: 1002, 1007 or 1009.
+    pub code: u16,
+    /// What was wrong, with the RFC section.
+    pub reason: &'static str,
+}
+
+const fn broken(reason: &'static str) -> Violation {
+    Violation { code: 1002, reason }
+}
+const BAD_TEXT: Violation = Violation { code: 1007, reason: "text is not UTF-8 (RFC 6455 8.1)" };
+const BAD_DEFLATE: Violation =
+    Violation { code: 1007, reason: "the data can't be inflated (RFC 7692 7.2.2)" };
+const TOO_BIG: Violation = Violation { code: 1009, reason: "the message is over the limit" };
+const TOO_MANY: Violation = Violation { code: 1009, reason: "the message has too many fragments" };
+
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    fin: bool,
+    compressed: bool,
+    opcode: Opcode,
+    mask: [u8; 4],
+    len: u64,
+}
+
+/// What is incomplete. It exists from the first incomplete frame or fragment to the end of that message.
+#[derive(Debug, Default)]
+struct Partial {
+    /// The frame that was begun, and how many of its bytes are here.
+    frame: Option<(Header, u64)>,
+    /// The message that was begun.
+    message: Option<Message>,
+    /// The control frame that was begun.
+    control: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Message {
+    opcode: Opcode,
+    compressed: bool,
+    bytes: Vec<u8>,
+    fragments: u32,
+    utf8: Utf8,
+    /// It was handed out: the next call forgets it.
+    taken: bool,
+}
+
+/// The state of one connection: 48 bytes while nothing is incomplete.
+#[derive(Debug)]
+pub struct Decoder {
+    partial: Option<Box<Partial>>,
+    limits: Limits,
+    head: [u8; 14],
+    head_len: u8,
+    masked: bool,
+    deflate: bool,
+    ended: bool,
+}
+
+/// Where the bytes of an event are.
+enum Whole {
+    Input,
+    Message,
+    Inflated,
+    Control,
+}
+
+impl Decoder {
+    /// Decodes what a client sends: every frame must be masked. `deflate`: permessage-deflate was negotiated.
+    pub fn server(limits: Limits, deflate: bool) -> Self {
+        Self { partial: None, limits, head: [0; 14], head_len: 0, masked: true, deflate, ended: false }
+    }
+
+    /// Decodes what a server sends: no frame may be masked.
+    pub fn client(limits: Limits, deflate: bool) -> Self {
+        Self { masked: false, ..Self::server(limits, deflate) }
+    }
+
+    /// Whether nothing is incomplete.
+    pub fn is_idle(&self) -> bool {
+        self.partial.is_none() && self.head_len == 0
+    }
+
+    /// Takes the next event from `input`, which moves on behind it. `Ok(None)`: all of `input` was taken, and what is
+    /// incomplete is kept inside. A frame that is whole in `input` is unmasked there and yielded from there.
+    ///
+    /// # Errors
+    /// A [`Violation`]; after it, and after [`Event::Close`], everything is ignored.
+    pub fn next<'a>(
+        &'a mut self,
+        input: &mut &'a mut [u8],
+        inflater: &'a mut Inflater,
+    ) -> Result<Option<Event<'a>>, Violation> {
+        self.forget_taken();
+        loop {
+            if self.ended {
+                *input = &mut [];
+                return Ok(None);
+            }
+            let header = match self.partial.as_ref().and_then(|p| p.frame) {
+                Some((header, _)) => header,
+                None => match self.header(input) {
+                    Ok(Some(header)) => header,
+                    Ok(None) => return Ok(None),
+                    Err(violation) => return Err(self.end(violation)),
+                },
+            };
+            let begun = self.partial.as_ref().is_some_and(|p| p.frame.is_some());
+            if begun || header.len > input.len() as u64 {
+                match self.piece(header, input) {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(None),
+                    Err(violation) => return Err(self.end(violation)),
+                }
+                match self.finish(header, inflater) {
+                    Ok(Some(whole)) => return self.event(header, whole, &[], inflater),
+                    Ok(None) => continue,
+                    Err(violation) => return Err(self.end(violation)),
+                }
+            }
+            let len = usize::try_from(header.len).expect("it is within the input");
+            let (payload, rest) = std::mem::take(input).split_at_mut(len);
+            *input = rest;
+            unmask(payload, header.mask);
+            match self.whole(header, payload, inflater) {
+                Ok(Some(whole)) => return self.event(header, whole, payload, inflater),
+                Ok(None) => {}
+                Err(violation) => return Err(self.end(violation)),
+            }
+        }
+    }
+
+    fn end(&mut self, violation: Violation) -> Violation {
+        self.ended = true;
+        self.partial = None;
+        violation
+    }
+
+    fn forget_taken(&mut self) {
+        let Some(partial) = &mut self.partial else { return };
+        partial.control.clear();
+        if partial.message.as_ref().is_some_and(|m| m.taken) {
+            partial.message = None;
+        }
+        if partial.message.is_none() && partial.frame.is_none() {
+            self.partial = None;
+        }
+    }
+
+    /// Reads and checks a header; `None`: it is not all here yet.
+    fn header(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, Violation> {
+        let have = usize::from(self.head_len);
+        let fresh = input.len().min(self.head.len() - have);
+        self.head[have..have + fresh].copy_from_slice(&input[..fresh]);
+        let known = &self.head[..have + fresh];
+        let (Some(&first), Some(&second)) = (known.first(), known.get(1)) else {
+            if let Some(first) = known.first() {
+                self.check_first(*first)?;
+            }
+            return Ok(self.keep_head(fresh, input));
+        };
+        let opcode = self.check_first(first)?;
+        if (second & 0x80 != 0) != self.masked {
+            return Err(broken("a client's frames are masked, a server's are not (RFC 6455 5.1)"));
+        }
+        let is_control = opcode as u8 >= 8;
+        if is_control && second & 0x7f > 125 {
+            return Err(broken("a control frame has at most 125 bytes (RFC 6455 5.5)"));
+        }
+        let len_bytes = match second & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let size = 2 + len_bytes + if self.masked { 4 } else { 0 };
+        if known.len() < size {
+            return Ok(self.keep_head(fresh, input));
+        }
+        let len = payload_len(&known[1..2 + len_bytes])?;
+        let mut mask = [0; 4];
+        if self.masked {
+            mask.copy_from_slice(&known[size - 4..size]);
+        }
+        self.head_len = 0;
+        *input = &mut std::mem::take(input)[size - have..];
+        let header = Header { fin: first & FIN != 0, compressed: first & RSV1 != 0, opcode, mask, len };
+        if !is_control {
+            self.admit(&header)?;
+        }
+        Ok(Some(header))
+    }
+
+    fn keep_head(&mut self, fresh: usize, input: &mut &mut [u8]) -> Option<Header> {
+        self.head_len += u8::try_from(fresh).expect("a header has at most 14 bytes");
+        *input = &mut [];
+        None
+    }
+
+    /// Checks what the first byte alone can tell, so that a bad one fails at once.
+    fn check_first(&self, first: u8) -> Result<Opcode, Violation> {
+        let opcode = match first & 0x0f {
+            0 => Opcode::Continuation,
+            1 => Opcode::Text,
+            2 => Opcode::Binary,
+            8 => Opcode::Close,
+            9 => Opcode::Ping,
+            10 => Opcode::Pong,
+            _ => return Err(broken("reserved opcode (RFC 6455 5.2)")),
+        };
+        let starts = matches!(opcode, Opcode::Text | Opcode::Binary);
+        if first & 0x30 != 0 || (first & RSV1 != 0 && !(self.deflate && starts)) {
+            return Err(broken("a reserved bit is set that was not negotiated (RFC 6455 5.2, RFC 7692 6)"));
+        }
+        if opcode as u8 >= 8 && first & FIN == 0 {
+            return Err(broken("a control frame is fragmented (RFC 6455 5.5)"));
+        }
+        let begun = self.partial.as_ref().is_some_and(|p| p.message.as_ref().is_some_and(|m| !m.taken));
+        if starts && begun {
+            return Err(broken("a new message begins inside a fragmented one (RFC 6455 5.4)"));
+        }
+        if opcode == Opcode::Continuation && !begun {
+            return Err(broken("nothing is there to be continued (RFC 6455 5.4)"));
+        }
+        Ok(opcode)
+    }
+
+    /// Checks a data frame against the limits before a byte of it is kept.
+    fn admit(&mut self, header: &Header) -> Result<(), Violation> {
+        let message = self.partial.as_mut().and_then(|p| p.message.as_mut());
+        let before = message.as_ref().map_or(0, |m| m.bytes.len() as u64);
+        if before.saturating_add(header.len) > u64::from(self.limits.message_bytes) {
+            return Err(TOO_BIG);
+        }
+        if let Some(message) = message {
+            message.fragments += 1;
+            if message.fragments > self.limits.fragments() {
+                return Err(TOO_MANY);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what is here of a frame that was cut. Whether it is whole now.
+    fn piece(&mut self, header: Header, input: &mut &mut [u8]) -> Result<bool, Violation> {
+        let partial = self.partial.get_or_insert_default();
+        let (_, done) = partial.frame.unwrap_or((header, 0));
+        let left = header.len - done;
+        let take = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+        let (piece, rest) = std::mem::take(input).split_at_mut(take);
+        *input = rest;
+        unmask(piece, rotated(header.mask, done));
+        let whole = take as u64 == left;
+        partial.frame = (!whole).then_some((header, done + take as u64));
+        if header.opcode as u8 >= 8 {
+            partial.control.extend_from_slice(piece);
+        } else {
+            Self::extend(partial, &header, piece)?;
+        }
+        Ok(whole)
+    }
+
+    /// Adds payload to the message, checking text as it comes.
+    fn extend(partial: &mut Partial, header: &Header, piece: &[u8]) -> Result<(), Violation> {
+        let message = partial.message.get_or_insert_with(|| Message {
+            opcode: header.opcode,
+            compressed: header.compressed,
+            bytes: Vec::new(),
+            fragments: 1,
+            utf8: Utf8::default(),
+            taken: false,
+        });
+        if message.opcode == Opcode::Text && !message.compressed {
+            message.utf8.push(piece).map_err(|()| BAD_TEXT)?;
+        }
+        message.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// A frame that came in pieces is whole.
+    fn finish(&mut self, header: Header, inflater: &mut Inflater) -> Result<Option<Whole>, Violation> {
+        if header.opcode as u8 >= 8 {
+            return Ok(Some(Whole::Control));
+        }
+        if !header.fin {
+            return Ok(None);
+        }
+        let limit = self.limits.message_bytes as usize;
+        let Some(message) = self.partial.as_mut().and_then(|p| p.message.as_mut()) else { return Ok(None) };
+        message.taken = true;
+        if message.compressed {
+            inflate(inflater, &message.bytes, message.opcode, limit)?;
+            return Ok(Some(Whole::Inflated));
+        }
+        if !message.utf8.is_whole() {
+            return Err(BAD_TEXT);
+        }
+        Ok(Some(Whole::Message))
+    }
+
+    /// A frame that is whole in the input.
+    fn whole(
+        &mut self,
+        header: Header,
+        payload: &[u8],
+        inflater: &mut Inflater,
+    ) -> Result<Option<Whole>, Violation> {
+        if header.opcode as u8 >= 8 {
+            return Ok(Some(Whole::Input));
+        }
+        let begun = self.partial.as_ref().is_some_and(|p| p.message.is_some());
+        if begun || !header.fin {
+            Self::extend(self.partial.get_or_insert_default(), &header, payload)?;
+            return self.finish(header, inflater);
+        }
+        if header.compressed {
+            inflate(inflater, payload, header.opcode, self.limits.message_bytes as usize)?;
+            return Ok(Some(Whole::Inflated));
+        }
+        if header.opcode == Opcode::Text && std::str::from_utf8(payload).is_err() {
+            return Err(BAD_TEXT);
+        }
+        Ok(Some(Whole::Input))
+    }
+
+    fn event<'a>(
+        &'a mut self,
+        header: Header,
+        whole: Whole,
+        payload: &'a [u8],
+        inflater: &'a Inflater,
+    ) -> Result<Option<Event<'a>>, Violation> {
+        if header.opcode == Opcode::Close {
+            self.ended = true;
+        }
+        let partial = self.partial.as_deref();
+        let message = partial.and_then(|p| p.message.as_ref());
+        let bytes = match whole {
+            Whole::Input => payload,
+            Whole::Inflated => inflater.bytes(),
+            Whole::Message => message.map_or(&[][..], |m| &m.bytes),
+            Whole::Control => partial.map_or(&[][..], |p| &p.control),
+        };
+        let opcode = match header.opcode {
+            Opcode::Continuation => message.map_or(Opcode::Binary, |m| m.opcode),
+            opcode => opcode,
+        };
+        Ok(Some(match opcode {
+            Opcode::Text => Event::Text(bytes),
+            Opcode::Binary | Opcode::Continuation => Event::Binary(bytes),
+            Opcode::Ping => Event::Ping(bytes),
+            Opcode::Pong => Event::Pong(bytes),
+            Opcode::Close => Event::Close(closing(bytes)?),
+        }))
+    }
+}
+
+fn inflate(inflater: &mut Inflater, bytes: &[u8], opcode: Opcode, limit: usize) -> Result<(), Violation> {
+    inflater.inflate(bytes, limit).map_err(|e| match e {
+        InflateError::Corrupt => BAD_DEFLATE,
+        InflateError::TooBig => TOO_BIG,
+    })?;
+    if opcode == Opcode::Text && std::str::from_utf8(inflater.bytes()).is_err() {
+        return Err(BAD_TEXT);
+    }
+    Ok(())
+}
+
+/// The payload length; `bytes` begins at the second byte of the header.
+fn payload_len(bytes: &[u8]) -> Result<u64, Violation> {
+    let (short, long) = (bytes[0] & 0x7f, &bytes[1..]);
+    let len = long.iter().fold(0u64, |len, b| len << 8 | u64::from(*b));
+    let least = match long.len() {
+        0 => return Ok(u64::from(short)),
+        2 => 126,
+        _ => 1 << 16,
+    };
+    if len < least || len >> 63 != 0 {
+        return Err(broken("the length is not written in the shortest form (RFC 6455 5.2)"));
+    }
+    Ok(len)
+}
+
+/// The body of a close frame: RFC 6455 section 5.5.1.
+fn closing(bytes: &[u8]) -> Result<Option<(u16, &str)>, Violation> {
+    let Some((code, reason)) = bytes.split_first_chunk::<2>() else {
+        let one = broken("a close frame has one byte, which is no code (RFC 6455 5.5.1)");
+        return if bytes.is_empty() { Ok(None) } else { Err(one) };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !is_sendable(code) {
+        return Err(broken("the close code may not stand in a frame (RFC 6455 7.4)"));
+    }
+    let reason = std::str::from_utf8(reason).map_err(|_| BAD_TEXT)?;
+    Ok(Some((code, reason)))
+}

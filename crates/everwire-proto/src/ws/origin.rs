@@ -1,0 +1,138 @@
+//! Which pages may open a connection: protocol section 1, "Origin".
+
+/// Where a request came from, and to.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// The `Host` header.
+    pub host: &'a str,
+    /// Whether the request came over TLS.
+    pub tls: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Parsed {
+    tls: bool,
+    host: String,
+    port: u16,
+}
+
+fn parse(origin: &str) -> Option<Parsed> {
+    let (tls, rest) = if let Some(rest) = strip_prefix(origin, "http://") {
+        (false, rest)
+    } else {
+        (true, strip_prefix(origin, "https://")?)
+    };
+    authority(rest, tls)
+}
+
+fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let head = text.get(..prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then(|| &text[prefix.len()..])
+}
+
+/// `host[:port]` and nothing more: no user, path, query or fragment.
+fn authority(text: &str, tls: bool) -> Option<Parsed> {
+    let port_at = match text.rfind(':') {
+        Some(at) if !text[at..].contains(']') => Some(at),
+        _ => None,
+    };
+    let (host, port) = match port_at {
+        None => (text, if tls { 443 } else { 80 }),
+        Some(at) => {
+            let digits = &text[at + 1..];
+            let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            (&text[..at], digits.parse().ok().filter(|_| plain)?)
+        }
+    };
+    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let good = match bracketed {
+        Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        }
+    };
+    good.then(|| Parsed { tls, host: host.to_ascii_lowercase(), port })
+}
+
+fn is_loopback(host: &str) -> bool {
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+/// Whether an `Origin` may open a connection here: none at all (no browser), this very site, or one of `allowed`
+/// (each `scheme://host[:port]`). With `dev`, `localhost`, `127.0.0.1` and `[::1]` count as one host. `null` is foreign.
+pub fn is_allowed(origin: Option<&str>, site: Site<'_>, allowed: &[String], dev: bool) -> bool {
+    let Some(origin) = origin else { return true };
+    let Some(theirs) = parse(origin) else { return false };
+    if allowed.iter().any(|a| parse(a).is_some_and(|a| a == theirs)) {
+        return true;
+    }
+    let Some(ours) = authority(site.host, site.tls) else { return false };
+    let same_host = theirs.host == ours.host || (dev && is_loopback(&theirs.host) && is_loopback(&ours.host));
+    same_host && theirs.tls == ours.tls && theirs.port == ours.port
+}
+
+/// Whether a configured origin can be read at all: `scheme://host[:port]`.
+pub fn is_well_formed(origin: &str) -> bool {
+    parse(origin).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(origin: &str, host: &str, dev: bool) -> bool {
+        let allowed = vec!["https://app.example.com".to_owned()];
+        is_allowed(Some(origin), Site { host, tls: false }, &allowed, dev)
+    }
+
+    #[test]
+    fn same_site_or_listed() {
+        assert!(is_allowed(None, Site { host: "x", tls: false }, &[], false));
+        for (origin, host) in [
+            ("http://chat.example.com", "chat.example.com"),
+            ("http://chat.example.com:80", "chat.example.com"),
+            ("HTTP://Chat.Example.com", "chat.example.com:80"),
+            ("http://[::1]:8765", "[::1]:8765"),
+            ("https://app.example.com", "elsewhere:1"),
+            ("https://app.example.com:443", "elsewhere:1"),
+        ] {
+            assert!(check(origin, host, false), "{origin}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_foreign() {
+        for origin in [
+            "null",
+            "",
+            "file://",
+            "http://evil.example",
+            "https://chat.example.com",
+            "http://chat.example.com:8080",
+            "http://chat.example.com.evil.example",
+            "http://evilchat.example.com",
+            "http://chat.example.com@evil.example",
+            "http://evil.example/chat.example.com",
+            "http://chat.example.com/",
+            "http://chat.example.com?x",
+            "http://chat.example.com#x",
+            "http://chat.example.com:80:80",
+            "http://chat.example.com:",
+            "https://sub.app.example.com",
+            "http://app.example.com",
+            "//chat.example.com",
+            "chat.example.com",
+        ] {
+            assert!(!check(origin, "chat.example.com", true), "{origin}");
+        }
+    }
+
+    #[test]
+    fn dev_mode_knows_one_loopback() {
+        assert!(check("http://localhost:8765", "127.0.0.1:8765", true));
+        assert!(check("http://[::1]:8765", "localhost:8765", true));
+        assert!(!check("http://localhost:8765", "127.0.0.1:8765", false));
+        assert!(!check("http://localhost:8766", "127.0.0.1:8765", true));
+    }
+}
