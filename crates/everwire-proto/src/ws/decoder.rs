@@ -177,7 +177,10 @@ impl Decoder {
 
     fn forget_taken(&mut self) {
         let Some(partial) = &mut self.partial else { return };
-        partial.control.clear();
+        // A control frame that is still coming in keeps what is here of it.
+        if partial.frame.is_none() {
+            partial.control.clear();
+        }
         if partial.message.as_ref().is_some_and(|m| m.taken) {
             partial.message = None;
         }
@@ -431,4 +434,27 @@ fn closing(bytes: &[u8]) -> Result<Option<(u16, &str)>, Violation> {
     }
     let reason = std::str::from_utf8(reason).map_err(|_| BAD_TEXT)?;
     Ok(Some((code, reason)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ws::write_masked_frame;
+
+    #[test]
+    fn a_control_frame_may_come_byte_by_byte() {
+        let mut wire = Vec::new();
+        write_masked_frame(&mut wire, Opcode::Ping, [1, 2, 3, 4], b"payload");
+        let (mut decoder, mut inflater) =
+            (Decoder::server(Limits { message_bytes: 64 }, false), Inflater::new());
+        let mut pings = 0;
+        for byte in &mut wire {
+            let mut window = std::slice::from_mut(byte);
+            if let Some(event) = decoder.next(&mut window, &mut inflater).unwrap() {
+                assert_eq!(event, Event::Ping(b"payload"));
+                pings += 1;
+            }
+        }
+        assert_eq!(pings, 1);
+    }
 }
