@@ -1,0 +1,125 @@
+//! What a person sees at the start: addresses to click, warnings last.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::{Config, Mode};
+
+/// Addresses of a running server, as people and pages use them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// `http://host:port/`.
+    pub home: String,
+    /// `ws://host:port/ws`.
+    pub ws: String,
+    /// `ws://host:port/echo`.
+    pub echo: String,
+    /// `http://host:port/api`.
+    pub api: String,
+}
+
+impl Addresses {
+    /// The addresses under `host:port`.
+    pub fn at(authority: &str) -> Self {
+        Self {
+            home: format!("http://{authority}/"),
+            ws: format!("ws://{authority}/ws"),
+            echo: format!("ws://{authority}/echo"),
+            api: format!("http://{authority}/api"),
+        }
+    }
+
+    /// The addresses of a listener; what this machine alone can reach, or all of it, is `localhost`.
+    pub fn of(addr: SocketAddr) -> Self {
+        let own = addr.ip().is_loopback() || addr.ip().is_unspecified();
+        let authority = if own { format!("localhost:{}", addr.port()) } else { addr.to_string() };
+        Self::at(&authority)
+    }
+}
+
+/// The text of the banner.
+pub fn banner(config: &Config, addrs: &[SocketAddr], warnings: &[String], ready_ms: u128) -> String {
+    let mut text = format!("\n  Everwire {} ({})\n\n", env!("CARGO_PKG_VERSION"), config.mode.as_str());
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<6} {value}");
+    };
+    if let Some(first) = addrs.first() {
+        let at = Addresses::of(*first);
+        if config.pages {
+            line("home", &at.home);
+            line("chat", &format!("{}demos/chat", at.home));
+        }
+        line("socket", &at.ws);
+        if config.echo {
+            line("echo", &at.echo);
+        }
+        line("API", &format!("{}/publish", at.api));
+        if config.mode == Mode::Dev
+            && let Some(key) = config.api_keys.first()
+        {
+            line("key", &format!("{} (from this machine none is needed)", key.reveal()));
+        }
+    }
+    for extra in addrs.iter().skip(1).filter(|a| !a.ip().is_loopback()) {
+        line("also", &Addresses::of(*extra).home);
+    }
+    text.push('\n');
+    for warning in warnings {
+        let _ = writeln!(text, "  warning: {warning}");
+    }
+    let _ = writeln!(text, "  ready in {ready_ms} ms; Ctrl-C stops it");
+    text
+}
+
+/// What the operator should know of the way it runs.
+pub fn warnings(config: &Config, addrs: &[SocketAddr], descriptors: Option<u64>) -> Vec<String> {
+    let mut all = Vec::new();
+    let open = |ip: IpAddr| !ip.is_loopback();
+    if config.mode == Mode::Dev && addrs.iter().any(|a| open(a.ip())) {
+        all.push(
+            "dev mode allows everything to everybody, and this address is reachable from other machines"
+                .into(),
+        );
+    }
+    if config.mode == Mode::Serve && config.api_keys.is_empty() {
+        all.push("no api_keys in the config: the HTTP API refuses every request".into());
+    }
+    if config.mode == Mode::Serve && config.namespaces.named.is_empty() && config.namespaces.default.is_none()
+    {
+        all.push("no namespaces in the config: every channel is unknown_channel".into());
+    }
+    if let Some(few) = descriptors.filter(|n| *n < crate::descriptors::FEW) {
+        all.push(format!(
+            "at most {few} descriptors, so about that many connections; raise it with ulimit -n 65536"
+        ));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_can_be_clicked() {
+        let of = |text: &str| Addresses::of(text.parse().unwrap()).home;
+        assert_eq!(of("127.0.0.1:8765"), "http://localhost:8765/");
+        assert_eq!(of("[::1]:1"), "http://localhost:1/");
+        assert_eq!(of("0.0.0.0:80"), "http://localhost:80/");
+        assert_eq!(of("192.0.2.7:80"), "http://192.0.2.7:80/");
+        assert_eq!(of("[2001:db8::1]:80"), "http://[2001:db8::1]:80/");
+    }
+
+    #[test]
+    fn warnings_come_last_but_for_ready() {
+        let config = Config::dev();
+        let addrs = ["0.0.0.0:8765".parse().unwrap()];
+        let warnings = warnings(&config, &addrs, Some(1024));
+        assert_eq!(warnings.len(), 2);
+        let text = banner(&config, &addrs, &warnings, 7);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines.iter().any(|l| l.ends_with("ws://localhost:8765/ws")));
+        assert!(lines[lines.len() - 2].contains("ulimit -n"), "{text}");
+        assert!(lines[lines.len() - 1].contains("ready in 7 ms"));
+    }
+}

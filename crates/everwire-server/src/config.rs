@@ -1,0 +1,124 @@
+//! What the server was told to be: checked, immutable, one struct.
+
+mod section;
+mod file;
+
+use everwire_engine::channel::Namespaces;
+use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
+
+pub use self::section::{Fault, Faults};
+
+/// Which of the two ways of running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything allowed, on loopback.
+    Dev,
+    /// What the file says, and nothing else.
+    Serve,
+}
+
+impl Mode {
+    /// The word in banner and `/stats`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Serve => "serve",
+        }
+    }
+}
+
+/// A key of the HTTP API. Its `Debug` prints `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(Box<str>);
+
+impl ApiKey {
+    /// A key from the config.
+    pub fn new(key: &str) -> Self {
+        Self(key.into())
+    }
+
+    /// The key itself; for the banner of dev mode alone.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Compares in a time that does not tell how much was right.
+    pub fn matches(&self, given: &[u8]) -> bool {
+        let mine = self.0.as_bytes();
+        let differs = mine.iter().zip(given).fold(0u8, |acc, (a, b)| acc | (a ^ b));
+        mine.len() == given.len() && std::hint::black_box(differs) == 0
+    }
+}
+
+impl std::fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ApiKey(***)")
+    }
+}
+
+/// Everything, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Dev or serve.
+    pub mode: Mode,
+    /// Where to listen: `host:port`; `localhost` is both loopbacks. Empty: dev mode's two.
+    pub listen: Vec<String>,
+    /// Origins that may connect besides our own.
+    pub origins: Vec<String>,
+    /// Limits of each connection.
+    pub limits: ConnectionLimits,
+    /// Limits of the node.
+    pub node_limits: NodeLimits,
+    /// Times of a connection's life.
+    pub times: Times,
+    /// Namespaces.
+    pub namespaces: Namespaces,
+    /// Whether the first command must be `connect`, with a token.
+    pub connect_required: bool,
+    /// Whether `/ws` accepts permessage-deflate.
+    pub compression: bool,
+    /// Whether the echo paths exist.
+    pub echo: bool,
+    /// Whether the pages of home and demos exist.
+    pub pages: bool,
+    /// Keys of the HTTP API.
+    pub api_keys: Vec<ApiKey>,
+    /// Shards; 0: one per core.
+    pub shards: u16,
+}
+
+impl Config {
+    /// Dev mode: everything allowed, a fresh API key.
+    pub fn dev() -> Self {
+        Self {
+            mode: Mode::Dev,
+            listen: Vec::new(),
+            origins: Vec::new(),
+            limits: ConnectionLimits::default(),
+            node_limits: NodeLimits::default(),
+            times: Times::default(),
+            namespaces: Namespaces::open(),
+            connect_required: false,
+            compression: false,
+            echo: true,
+            pages: true,
+            api_keys: Vec::new(),
+            shards: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_compared_whole_and_never_printed() {
+        let key = ApiKey::new("secret");
+        assert!(key.matches(b"secret"));
+        for wrong in [&b""[..], b"secre", b"secrets", b"Secret"] {
+            assert!(!key.matches(wrong));
+        }
+        assert_eq!(format!("{key:?}"), "ApiKey(***)");
+    }
+}

@@ -1,0 +1,278 @@
+//! The config file of `serve`: TOML text in, a checked [`Config`] or all its faults out.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use everwire_engine::channel::{Access, HistoryLimits, Namespaces, OnSlow, Options, Who};
+use everwire_proto::ws::origin;
+use toml::de::DeTable;
+
+use super::section::{Fault, Faults, Section, line_of};
+use super::{ApiKey, Config, Mode};
+
+const U32: u64 = u32::MAX as u64;
+const DAY_MS: u64 = 86_400_000;
+/// A key shorter than this can be guessed.
+const KEY_BYTES: usize = 16;
+
+const WHO: [(&str, Who); 3] =
+    [("nobody", Who::Nobody), ("authenticated", Who::Authenticated), ("anyone", Who::Anyone)];
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// All faults at once, each with its line; a file that can't be read is one fault.
+    pub fn load(path: &Path) -> Result<Self, Faults> {
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::read(&file, &text),
+            Err(error) => {
+                let words = format!("the config file can't be read: {error}");
+                Err(Faults { file, faults: vec![Fault { line: 1, key: String::new(), words }] })
+            }
+        }
+    }
+
+    /// Checks the text of a file; `file` is its name in the faults.
+    ///
+    /// # Errors
+    /// All faults at once, each with its line.
+    pub fn read(file: &str, text: &str) -> Result<Self, Faults> {
+        let (config, mut faults) = match DeTable::parse(text) {
+            Ok(table) => read_root(Section::new(text, "", table.get_ref())),
+            Err(error) => {
+                let line = error.span().map_or(1, |span| line_of(text, span.start));
+                let words = format!("this is no TOML: {}", error.message());
+                (serve(), vec![Fault { line, key: String::new(), words }])
+            }
+        };
+        if faults.is_empty() {
+            return Ok(config);
+        }
+        faults.sort_by_key(|fault| fault.line);
+        Err(Faults { file: file.to_owned(), faults })
+    }
+}
+
+/// Serve mode with an empty file: nothing is allowed.
+fn serve() -> Config {
+    Config {
+        mode: Mode::Serve,
+        listen: vec!["127.0.0.1:8765".to_owned()],
+        namespaces: Namespaces::default(),
+        echo: false,
+        pages: false,
+        ..Config::dev()
+    }
+}
+
+fn read_root(mut root: Section<'_>) -> (Config, Vec<Fault>) {
+    let mut config = serve();
+    listen(&mut root, &mut config);
+    for (origin, at) in root.texts("origins") {
+        if !origin::is_well_formed(&origin) {
+            root.fault("origins", at, format!("{origin:?} is no origin; write https://app.example.com"));
+        }
+        config.origins.push(origin);
+    }
+    for (key, at) in root.texts("api_keys") {
+        if key.len() < KEY_BYTES {
+            root.fault("api_keys", at, format!("a key has at least {KEY_BYTES} characters"));
+        }
+        config.api_keys.push(ApiKey::new(&key));
+    }
+    root.flag("connect_required", &mut config.connect_required);
+    root.flag("echo", &mut config.echo);
+    root.flag("pages", &mut config.pages);
+    root.word("compression", &mut config.compression, &[("off", false), ("on", true)]);
+    root.number("shards", &mut config.shards, 0, 1_024);
+    if let Some(mut limits) = root.section("limits") {
+        read_limits(&mut limits, &mut config);
+        root.join(limits.end());
+    }
+    if let Some(mut times) = root.section("times") {
+        read_times(&mut times, &mut config);
+        root.join(times.end());
+    }
+    if let Some(mut node) = root.section("node") {
+        read_node(&mut node, &mut config);
+        root.join(node.end());
+    }
+    if let Some(mut all) = root.section("namespaces") {
+        for (name, mut section) in all.sections() {
+            let options = Arc::new(read_namespace(&mut section, config.limits.message_bytes));
+            root.join(section.end());
+            if name == "default" {
+                config.namespaces.default = Some(options);
+            } else {
+                config.namespaces.named.insert(name.into(), options);
+            }
+        }
+        // Its keys are names that the operator chose, so none is unknown.
+        root.join(all.faults);
+    }
+    (config, root.end())
+}
+
+fn listen(root: &mut Section<'_>, config: &mut Config) {
+    let listen = root.texts("listen");
+    for (address, at) in &listen {
+        let localhost = address.strip_prefix("localhost:").is_some_and(|p| p.parse::<u16>().is_ok());
+        if !localhost && address.parse::<SocketAddr>().is_err() {
+            let words = format!("{address:?} is no address; write 0.0.0.0:8765, [::]:8765 or localhost:8765");
+            root.fault("listen", *at, words);
+        }
+    }
+    if !listen.is_empty() {
+        config.listen = listen.into_iter().map(|(address, _)| address).collect();
+    }
+}
+
+fn read_limits(section: &mut Section<'_>, config: &mut Config) {
+    let limits = &mut config.limits;
+    section.number("message_bytes", &mut limits.message_bytes, 1_024, 16 << 20);
+    section.number("channels", &mut limits.channels, 1, 100_000);
+    section.number("commands_per_second", &mut limits.commands_per_second, 1, 1_000_000);
+    section.number("commands_burst", &mut limits.commands_burst, 1, 1_000_000);
+    section.number("outbox_bytes", &mut limits.outbox_bytes, 4_096, 1 << 30);
+    section.number("bad_commands", &mut limits.bad_commands, 0, U32);
+    section.number("waiting_commands", &mut limits.waiting_commands, 1, 10_000);
+}
+
+fn read_times(section: &mut Section<'_>, config: &mut Config) {
+    let times = &mut config.times;
+    section.number("connect_ms", &mut times.connect_ms, 100, DAY_MS);
+    section.number("heartbeat_ms", &mut times.heartbeat_ms, 500, DAY_MS);
+    section.number("heartbeat_grace_ms", &mut times.heartbeat_grace_ms, 500, DAY_MS);
+    section.number("stalled_ms", &mut times.stalled_ms, 500, DAY_MS);
+    section.number("presence_grace_ms", &mut times.presence_grace_ms, 0, DAY_MS);
+    section.number("resume_ms", &mut times.resume_ms, 0, DAY_MS);
+    section.number("reconnect_spread_ms", &mut times.reconnect_spread_ms, 0, DAY_MS);
+}
+
+fn read_node(section: &mut Section<'_>, config: &mut Config) {
+    let node = &mut config.node_limits;
+    section.number("channels", &mut node.channels, 1, 1 << 32);
+    section.number("history_bytes", &mut node.history_bytes, 0, 1 << 50);
+    section.number("inbox_bytes", &mut node.inbox_bytes, 64 << 10, 1 << 40);
+    section.number("ended_sessions", &mut node.ended_sessions, 0, 1 << 32);
+}
+
+/// What a namespace does not allow is denied, and what it does not switch on is off.
+fn read_namespace(section: &mut Section<'_>, message_bytes: u32) -> Options {
+    let mut options = Options {
+        history: None,
+        presence: false,
+        access: Access::all(Who::Nobody),
+        message_bytes,
+        on_slow: OnSlow::Close,
+    };
+    if let Some(mut history) = section.section("history") {
+        let mut limits = HistoryLimits::default();
+        history.number("messages", &mut limits.messages, 1, 10_000_000);
+        history.number("age_ms", &mut limits.age_ms, 1_000, 3_650 * DAY_MS);
+        history.number("bytes", &mut limits.bytes, 1_024, 1 << 40);
+        section.join(history.end());
+        options.history = Some(limits);
+        options.on_slow = OnSlow::Resync;
+    }
+    section.flag("presence", &mut options.presence);
+    section.number("message_bytes", &mut options.message_bytes, 1, u64::from(message_bytes));
+    let slow = [("resync", OnSlow::Resync), ("drop", OnSlow::Drop), ("close", OnSlow::Close)];
+    section.word("on_slow", &mut options.on_slow, &slow);
+    if options.history.is_none() && options.on_slow == OnSlow::Resync {
+        let at = section.find("on_slow").map_or(0, |v| v.span().start);
+        section.fault("on_slow", at, "\"resync\" reads on from history, which is off here: add [history], or write \"drop\" or \"close\"");
+    }
+    if let Some(mut access) = section.section("access") {
+        access.word("subscribe", &mut options.access.subscribe, &WHO);
+        access.word("publish", &mut options.access.publish, &WHO);
+        access.word("presence", &mut options.access.presence, &WHO);
+        access.word("history", &mut options.access.history, &WHO);
+        section.join(access.end());
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_allows_nothing() {
+        let config = Config::read("f", "").unwrap();
+        assert_eq!((config.mode, config.echo, config.compression), (Mode::Serve, false, false));
+        assert!(config.namespaces.options_of("news").is_none());
+        assert!(config.namespaces.options_of("a:b").is_none());
+    }
+
+    #[test]
+    fn everything_can_be_said() {
+        let text = r#"
+            listen = ["0.0.0.0:80", "localhost:0"]
+            origins = ["https://app.example.com"]
+            api_keys = ["0123456789abcdef"]
+            connect_required = true
+            compression = "on"
+            echo = true
+            [limits]
+            message_bytes = 0x8000
+            channels = 10
+            [times]
+            heartbeat_ms = 1_000
+            [node]
+            channels = 5
+            [namespaces.default]
+            access = { subscribe = "anyone" }
+            [namespaces.chat]
+            history = { messages = 5 }
+            presence = true
+            on_slow = "drop"
+            message_bytes = 1000
+        "#;
+        let config = Config::read("f", text).unwrap();
+        assert_eq!((config.limits.message_bytes, config.limits.channels), (0x8000, 10));
+        assert_eq!((config.times.heartbeat_ms, config.node_limits.channels), (1_000, 5));
+        let default = config.namespaces.options_of("news").unwrap();
+        assert_eq!((default.access.subscribe, default.access.publish), (Who::Anyone, Who::Nobody));
+        let chat = config.namespaces.options_of("chat:1").unwrap();
+        assert_eq!((chat.history.unwrap().messages, chat.on_slow), (5, OnSlow::Drop));
+        assert!(config.namespaces.options_of("other:1").is_none());
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let text = "listen = [\"nowhere\"]\norigins = [\"app.example.com\", 7]\nconnect_requird = true\n\
+            [limits]\nchannels = -1\nmessage_bytes = \"64k\"\n[namespaces.chat]\non_slow = \"wait\"\nhistori = {}\n";
+        let faults = Config::read("everwire.toml", text).unwrap_err();
+        let lines: Vec<_> = faults.to_string().lines().map(str::to_owned).collect();
+        for (line, start) in lines.iter().zip([
+            "everwire.toml:1: listen: \"nowhere\" is no address",
+            "everwire.toml:2: origins: ",
+            "everwire.toml:2: origins: ",
+            "everwire.toml:3: connect_requird: unknown key; did you mean \"connect_required\"?",
+            "everwire.toml:5: limits.channels: must be from 1 to 100000",
+            "everwire.toml:6: limits.message_bytes: expected a whole number, found string",
+            "everwire.toml:8: namespaces.chat.on_slow: \"wait\" is none of \"resync\", \"drop\", \"close\"",
+            "everwire.toml:9: namespaces.chat.histori: unknown key; did you mean \"history\"?",
+        ]) {
+            assert!(line.starts_with(start), "{line}\nwanted {start}");
+        }
+        assert_eq!(lines.len(), 8, "{faults}");
+    }
+
+    #[test]
+    fn what_is_no_toml_names_its_line() {
+        let faults = Config::read("f", "a = 1\nb = = 2\n").unwrap_err();
+        assert!(faults.to_string().starts_with("f:2: this is no TOML: "), "{faults}");
+        assert!(Config::load(Path::new("/nonexistent/f")).unwrap_err().to_string().contains("can't be read"));
+    }
+
+    #[test]
+    fn resync_needs_history() {
+        let faults = Config::read("f", "[namespaces.a]\non_slow = \"resync\"\n").unwrap_err();
+        assert!(faults.to_string().starts_with("f:2: namespaces.a.on_slow:"), "{faults}");
+    }
+}

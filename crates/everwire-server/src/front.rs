@@ -1,0 +1,107 @@
+//! The front: accept, HTTP, upgrade. All that queues lives here, on tokio; what races goes to the shards.
+
+mod upgrade;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+pub(crate) use self::upgrade::check_origin;
+use crate::site::Site;
+
+/// A head, of an upgrade or of any request, must be whole after so long; silent connections are cut then, seconds.
+const HANDSHAKE: u64 = 10;
+/// Bytes of a head.
+const HEAD_BYTES: usize = 16 * 1024;
+/// Header lines of a head.
+const HEADERS: usize = 64;
+/// A plain HTTP connection is asked to end after this, and cut a little later, seconds.
+const LIFE: u64 = 120;
+
+/// Accepts on one listener until `stop` says so.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    site: Arc<Site>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                tokio::spawn(serve(stream, peer, site.clone(), router.clone(), stop.clone()));
+            }
+            Err(error) => {
+                // Descriptors have run out, or the peer is gone already; the former needs time.
+                tracing::warn!(%error, "a connection can't be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    site: Arc<Site>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let service = service_fn(move |request| answer(site.clone(), router.clone(), peer, request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(HANDSHAKE))
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEADERS)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = tokio::time::sleep(Duration::from_secs(LIFE)) => None,
+        _ = stop.changed() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            let rest = tokio::time::timeout(Duration::from_secs(HANDSHAKE / 2), connection).await;
+            rest.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, %peer, "a connection ended before its time");
+    }
+}
+
+async fn answer(
+    site: Arc<Site>,
+    router: Router,
+    peer: SocketAddr,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    if let Some(door) = upgrade::door(&site, &request) {
+        return Ok(upgrade::answer(&site, door, &mut request));
+    }
+    request.extensions_mut().insert(ConnectInfo(peer));
+    router.oneshot(request.map(Body::new)).await
+}

@@ -1,0 +1,225 @@
+//! From an HTTP request to a socket in a shard: which path, which origin, which subprotocol.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use everwire_engine::entry::Form;
+use everwire_engine::turn::Peer;
+use everwire_proto::payload::Format;
+use everwire_proto::ws::deflate::ANSWER;
+use everwire_proto::ws::handshake::{self, Upgrade};
+use everwire_proto::ws::origin;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode, Version};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::HANDSHAKE;
+use crate::config::Mode;
+use crate::shard::{Arrival, Purpose};
+use crate::site::Site;
+
+const JSON: &str = "everwire.v1";
+const MSGPACK: &str = "everwire.v1.msgpack";
+
+/// What a path upgrades to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// The protocol.
+    Session,
+    /// An echo.
+    Echo {
+        /// Unchanged.
+        raw: bool,
+    },
+}
+
+/// The door behind a request, if it asks for one. `/` and `/echo` are pages too: there the headers decide.
+pub(super) fn door(site: &Site, request: &Request<Incoming>) -> Option<Door> {
+    let asks = || handshake::wants_websocket(lines(request.headers()));
+    match request.uri().path() {
+        "/ws" => Some(Door::Session),
+        "/echo/raw" if site.config.echo => Some(Door::Echo { raw: true }),
+        "/" | "/echo" if site.config.echo && asks() => Some(Door::Echo { raw: false }),
+        _ => None,
+    }
+}
+
+fn lines(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
+}
+
+/// A refusal: status and words for whoever debugs it.
+type Refusal = (StatusCode, String);
+
+/// Answers the opening handshake, and sends the socket on its way when the answer is out.
+pub(super) fn answer(site: &Arc<Site>, door: Door, request: &mut Request<Incoming>) -> Response<Body> {
+    match accept(site, door, request) {
+        Ok((upgrade, protocol, purpose)) => {
+            let deflate = upgrade.deflate && (matches!(door, Door::Echo { .. }) || site.config.compression);
+            send_on(site.clone(), request, deflate, purpose);
+            accepted(&upgrade, protocol, deflate)
+        }
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+fn accept(
+    site: &Site,
+    door: Door,
+    request: &Request<Incoming>,
+) -> Result<(Upgrade, Option<&'static str>, Purpose), Refusal> {
+    let (method, headers) = (request.method().as_str(), request.headers());
+    let checked = handshake::check(method, request.version() == Version::HTTP_11, lines(headers));
+    let upgrade = checked.map_err(|refused| {
+        let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_REQUEST);
+        (status, refused.reason.to_owned())
+    })?;
+    match door {
+        Door::Echo { raw } => Ok((upgrade, None, Purpose::Echo { raw })),
+        Door::Session => {
+            check_origin(site, headers)?;
+            refuse_token_in_url(request)?;
+            let (protocol, format) = choose(&upgrade.protocols)?;
+            let deflated = upgrade.deflate && site.config.compression;
+            let token = upgrade.bearer.clone().or_else(|| bearer(headers)).map(String::into_boxed_str);
+            let peer = Peer { form: Form::new(format, deflated), token };
+            Ok((upgrade, protocol, Purpose::Session(peer)))
+        }
+    }
+}
+
+/// The origin rule of the protocol, section 1. The log shows the line that would admit a foreign page.
+pub(crate) fn check_origin(site: &Site, headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let Some(first) = origins.next() else { return Ok(()) };
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let here = origin::Site { host, tls: false };
+    let dev = site.config.mode == Mode::Dev;
+    let text = first.to_str().unwrap_or("(no text)");
+    if origins.next().is_none() && origin::is_allowed(Some(text), here, &site.config.origins, dev) {
+        return Ok(());
+    }
+    if origin::is_well_formed(text) {
+        tracing::warn!(origin = text, admit = %format!("origins = [\"{text}\"]"), "a page of a foreign origin was refused");
+    } else {
+        tracing::warn!(origin = text, "a page of a foreign origin was refused");
+    }
+    let words = format!(
+        "pages of origin {text:?} may not connect to {host}; the operator can admit them with `origins` in the config"
+    );
+    Err((StatusCode::FORBIDDEN, words))
+}
+
+/// A URL is logged by every proxy on the way, so a token in it is no secret.
+fn refuse_token_in_url(request: &Request<Incoming>) -> Result<(), Refusal> {
+    let names = request.uri().query().unwrap_or_default().split('&').map(|p| p.split('=').next());
+    let mut tokens = names.flatten().filter(|n| matches!(*n, "token" | "access_token" | "jwt"));
+    match tokens.next() {
+        None => Ok(()),
+        Some(name) => Err((
+            StatusCode::BAD_REQUEST,
+            format!(
+                "`{name}` in the URL would end up in logs: send the token in `connect`, in Authorization, or as the subprotocol bearer.<base64url>"
+            ),
+        )),
+    }
+}
+
+fn choose(offered: &[String]) -> Result<(Option<&'static str>, Format), Refusal> {
+    if offered.is_empty() {
+        return Ok((None, Format::Json));
+    }
+    for name in offered {
+        match name.as_str() {
+            JSON => return Ok((Some(JSON), Format::Json)),
+            MSGPACK => return Ok((Some(MSGPACK), Format::MsgPack)),
+            _ => {}
+        }
+    }
+    let words = format!(
+        "none of the offered subprotocols ({}) is known; offer {JSON} or {MSGPACK}, or none",
+        offered.join(", ")
+    );
+    Err((StatusCode::BAD_REQUEST, words))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+fn accepted(upgrade: &Upgrade, protocol: Option<&'static str>, deflate: bool) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    let mut set = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    set(header::UPGRADE, "websocket");
+    set(header::CONNECTION, "Upgrade");
+    set(header::SEC_WEBSOCKET_ACCEPT, &upgrade.accept);
+    if let Some(protocol) = protocol {
+        set(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    if deflate {
+        set(header::SEC_WEBSOCKET_EXTENSIONS, ANSWER);
+    }
+    response
+}
+
+fn refused((status, words): &Refusal) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{words}\n")));
+    *response.status_mut() = *status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if *status == StatusCode::UPGRADE_REQUIRED {
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    if *status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+    }
+    response
+}
+
+/// Waits until the HTTP library has sent the answer and lets go of the socket, then hands it to a shard.
+fn send_on(site: Arc<Site>, request: &mut Request<Incoming>, deflate: bool, purpose: Purpose) {
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        let Ok(Ok(upgraded)) = tokio::time::timeout(Duration::from_secs(HANDSHAKE), upgrade).await else {
+            return;
+        };
+        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+            tracing::error!("the HTTP library gave back another stream than it was given");
+            return;
+        };
+        match parts.io.into_inner().into_std() {
+            Ok(stream) => site.hand_over(Arrival { stream, leftover: parts.read_buf, deflate, purpose }),
+            Err(error) => tracing::warn!(%error, "an upgraded connection was lost"),
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_known_subprotocol_is_chosen() {
+        let offer = |names: &[&str]| {
+            choose(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>())
+                .map(|(p, f)| (p.unwrap_or(""), f))
+        };
+        assert_eq!(offer(&[]).unwrap(), ("", Format::Json));
+        assert_eq!(offer(&["mqtt", MSGPACK, JSON]).unwrap(), (MSGPACK, Format::MsgPack));
+        assert_eq!(offer(&[JSON]).unwrap(), (JSON, Format::Json));
+        assert_eq!(offer(&["mqtt"]).unwrap_err().0, StatusCode::BAD_REQUEST);
+    }
+}

@@ -1,0 +1,15 @@
+//! The shell of Everwire: sockets, HTTP, configuration. All async lives here; what the bytes mean is the engine's.
+//!
+//! Never here: the protocol's rules, channels, recovery. Read first: [`app::start`], [`shard`], [`front`].
+
+// Bottom to top: a module uses only those above it in this list.
+pub mod clock;
+pub mod descriptors;
+pub mod cli;
+pub mod config;
+pub mod shard;
+pub mod site;
+pub mod banner;
+mod http;
+mod front;
+pub mod app;

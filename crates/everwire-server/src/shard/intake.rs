@@ -1,0 +1,90 @@
+//! Where the front leaves connections for a shard.
+
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use everwire_engine::turn::Peer;
+use mio::Waker;
+
+/// What an upgraded connection is for.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// An echo; `raw`: unchanged.
+    Echo {
+        /// Text comes back as it came, up to 16 MiB.
+        raw: bool,
+    },
+    /// A session of the protocol.
+    Session(Peer),
+}
+
+/// An upgraded connection on its way from the front to a shard.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The socket, non-blocking.
+    pub stream: TcpStream,
+    /// What the HTTP library had read already.
+    pub leftover: Bytes,
+    /// permessage-deflate was negotiated.
+    pub deflate: bool,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// One shard's door. The front pushes, the shard takes once a turn.
+#[derive(Debug)]
+pub struct Intake {
+    arrivals: Mutex<Vec<Arrival>>,
+    waker: Arc<Waker>,
+    connections: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl Intake {
+    pub(super) fn new(waker: Arc<Waker>) -> Self {
+        Self {
+            arrivals: Mutex::default(),
+            waker,
+            connections: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    /// Connections that the shard has, or will take.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Hands a connection over.
+    pub fn push(&self, arrival: Arrival) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
+        self.wake();
+    }
+
+    /// Asks the shard to close everything and end.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    pub(super) fn left(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn take(&self) -> Vec<Arrival> {
+        std::mem::take(&mut *self.arrivals.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "a shard can't be woken");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The sockets of a shard: a dense table of what the kernel, the decoder and the peer have left unfinished.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+
+use everwire_engine::hub::{Carrier, Sent};
+use everwire_proto::ws::Decoder;
+use mio::net::TcpStream;
+
+use super::echo::Echo;
+
+/// What a socket is for.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// It gets back what it sends.
+    Echo(Echo),
+    /// It has a session in the turn, under the same slot.
+    Session {
+        /// Its messages are binary (MessagePack).
+        binary: bool,
+    },
+    /// Its close frame is out and our side is shut: what still comes in is thrown away until its end.
+    Linger,
+}
+
+/// Bytes that were read and may not be decoded yet.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) bytes: Vec<u8>,
+    pub(super) at: usize,
+}
+
+/// One socket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: TcpStream,
+    pub(super) decoder: Decoder,
+    pub(super) role: Role,
+    pub(super) rest: Option<Box<Rest>>,
+    /// The mark of its newest entry in the wheel.
+    pub(super) mark: u64,
+    /// The kernel may have bytes of it.
+    pub(super) readable: bool,
+    /// The peer has shut its side: only a read of 0 bytes counts as drained.
+    pub(super) peer_shut: bool,
+    /// It is in the shard's ready list.
+    pub(super) queued: bool,
+    /// The kernel took less than was offered: nothing is offered until it reports room.
+    pub(super) blocked: bool,
+    /// The turn wants nothing of it now.
+    pub(super) held: bool,
+    /// Whatever else it sends is thrown away.
+    pub(super) deaf: bool,
+    /// Its end was read.
+    pub(super) at_end: bool,
+    /// Pongs given to the turn while the socket was blocked.
+    pub(super) pongs: u16,
+}
+
+/// What a read brought.
+#[derive(Debug)]
+pub(super) enum Got {
+    Bytes(usize),
+    Nothing,
+    End,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream, decoder: Decoder, role: Role) -> Self {
+        Self {
+            stream,
+            decoder,
+            role,
+            rest: None,
+            mark: 0,
+            readable: true,
+            peer_shut: false,
+            queued: false,
+            blocked: false,
+            held: false,
+            deaf: false,
+            at_end: false,
+            pongs: 0,
+        }
+    }
+
+    /// Reads once. A short read counts as drained: what comes later is reported anew.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Got {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(0) => return Got::End,
+                Ok(n) => {
+                    // Bytes and the end may share one report, so a shut peer is read to its end.
+                    self.readable = n == buffer.len() || self.peer_shut;
+                    return Got::Bytes(n);
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock => {
+                        self.readable = false;
+                        return Got::Nothing;
+                    }
+                    _ => return Got::End,
+                },
+            }
+        }
+    }
+
+    /// Offers bytes to the kernel; how many it took, or `None` when the socket is broken.
+    pub(super) fn offer(&mut self, bytes: &[u8]) -> Option<usize> {
+        loop {
+            match self.stream.write(bytes) {
+                Ok(n) => {
+                    self.blocked = n < bytes.len();
+                    return Some(n);
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock => {
+                        self.blocked = true;
+                        return Some(0);
+                    }
+                    _ => return None,
+                },
+            }
+        }
+    }
+
+    /// Shuts our side; the peer may still send.
+    pub(super) fn shut(&self) {
+        // An error says that the peer is gone, which the next read tells too.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Keeps what may not be decoded yet.
+    pub(super) fn keep(&mut self, bytes: &[u8]) {
+        self.rest = (!bytes.is_empty()).then(|| Box::new(Rest { bytes: bytes.to_vec(), at: 0 }));
+    }
+}
+
+/// The table. A slot is a socket's token in the poll and its name in the turn.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    slots: Vec<Option<Box<Socket>>>,
+    free: Vec<u32>,
+    /// Slots whose socket broke while it was written to.
+    pub(super) broken: Vec<u32>,
+    count: usize,
+}
+
+impl Sockets {
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn get(&mut self, slot: u32) -> Option<&mut Socket> {
+        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// A slot for the next socket.
+    pub(super) fn next_slot(&mut self) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            return slot;
+        }
+        self.slots.push(None);
+        u32::try_from(self.slots.len() - 1).expect("descriptors run out long before")
+    }
+
+    pub(super) fn put(&mut self, slot: u32, socket: Socket) {
+        self.slots[slot as usize] = Some(Box::new(socket));
+        self.count += 1;
+    }
+
+    /// Gives back a slot that was never filled.
+    pub(super) fn give_back(&mut self, slot: u32) {
+        self.free.push(slot);
+    }
+
+    /// Closes a socket and frees its slot.
+    pub(super) fn remove(&mut self, slot: u32) -> bool {
+        let was = self.slots.get_mut(slot as usize).and_then(Option::take).is_some();
+        if was {
+            self.free.push(slot);
+            self.count -= 1;
+        }
+        was
+    }
+
+    /// All slots in use.
+    pub(super) fn all(&self) -> Vec<u32> {
+        let used = self.slots.iter().enumerate().filter(|(_, s)| s.is_some());
+        used.filter_map(|(slot, _)| u32::try_from(slot).ok()).collect()
+    }
+}
+
+// life 9/9: one send carries everything that is pending for the socket.
+impl Carrier for Sockets {
+    fn send(&mut self, slot: u32, bytes: &[u8]) -> Sent {
+        let Some(socket) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return Sent::Gone;
+        };
+        match socket.offer(bytes) {
+            Some(n) => Sent::Bytes(n),
+            None => {
+                self.broken.push(slot);
+                Sent::Gone
+            }
+        }
+    }
+}

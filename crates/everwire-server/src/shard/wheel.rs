@@ -1,0 +1,84 @@
+//! Deadlines of sockets that have no session: echoes, and those that are being cut. One wheel a shard, no timer per
+//! connection.
+
+/// The width of a bucket, ms. A deadline fires up to this much late.
+const TICK_MS: u64 = 250;
+const BUCKETS: usize = 256;
+
+/// Slots by the tick at which they want to be looked at.
+#[derive(Debug)]
+pub(super) struct Wheel {
+    buckets: Vec<Vec<(u32, u64)>>,
+    tick: u64,
+    count: usize,
+}
+
+impl Wheel {
+    pub(super) fn new(now_ms: u64) -> Self {
+        Self { buckets: vec![Vec::new(); BUCKETS], tick: now_ms / TICK_MS, count: 0 }
+    }
+
+    /// Puts a slot where `due_ms` falls, or as far ahead as the wheel reaches. The answer is the entry's mark: the
+    /// owner keeps the newest one and ignores a look that comes with another.
+    pub(super) fn put(&mut self, slot: u32, due_ms: u64) -> u64 {
+        let due = due_ms / TICK_MS + 1;
+        let tick = due.clamp(self.tick + 1, self.tick + BUCKETS as u64 - 1);
+        self.buckets[place(tick)].push((slot, tick));
+        self.count += 1;
+        tick
+    }
+
+    /// When the next entry is due, ms.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        if self.count == 0 {
+            return None;
+        }
+        let mut ticks = self.tick + 1..self.tick + BUCKETS as u64;
+        ticks.find(|t| !self.buckets[place(*t)].is_empty()).map(|t| t * TICK_MS)
+    }
+
+    /// Moves what is due into `due`: (slot, mark).
+    pub(super) fn run(&mut self, now_ms: u64, due: &mut Vec<(u32, u64)>) {
+        // After a long stop of the machine one round sees everything.
+        let last = now_ms / TICK_MS;
+        self.tick = self.tick.max(last.saturating_sub(BUCKETS as u64));
+        while self.tick < last {
+            self.tick += 1;
+            let bucket = &mut self.buckets[place(self.tick)];
+            self.count -= bucket.len();
+            due.append(bucket);
+        }
+    }
+}
+
+fn place(tick: u64) -> usize {
+    usize::try_from(tick % BUCKETS as u64).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_fires_once_and_never_early() {
+        let mut wheel = Wheel::new(0);
+        let mut due = Vec::new();
+        let mark = wheel.put(7, 1_000);
+        assert_eq!(wheel.next_ms(), Some(1_250));
+        wheel.run(1_249, &mut due);
+        assert!(due.is_empty());
+        wheel.run(1_250, &mut due);
+        assert_eq!(due, [(7, mark)]);
+        wheel.run(100_000, &mut due);
+        assert_eq!((due.len(), wheel.next_ms()), (1, None));
+    }
+
+    #[test]
+    fn a_far_deadline_is_looked_at_again() {
+        let mut wheel = Wheel::new(0);
+        let mut due = Vec::new();
+        wheel.put(1, 10_000_000);
+        wheel.run(64_000, &mut due);
+        assert_eq!(due.len(), 1);
+    }
+}

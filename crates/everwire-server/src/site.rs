@@ -1,0 +1,38 @@
+//! What every part of the front knows: the config, the node, the doors of the shards.
+
+use std::sync::Arc;
+
+use everwire_engine::node::Node;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::shard::{Arrival, Intake};
+
+/// One running server, as its front sees it.
+#[derive(Debug)]
+pub struct Site {
+    /// What it was told to be.
+    pub config: Config,
+    /// The engine's node.
+    pub node: Arc<Node>,
+    /// The clocks.
+    pub clock: Clock,
+    /// The port of the first listener, for addresses that people can click.
+    pub port: u16,
+    /// A door per shard.
+    pub shards: Vec<Arc<Intake>>,
+}
+
+impl Site {
+    /// Upgraded connections.
+    pub fn connections(&self) -> usize {
+        self.shards.iter().map(|s| s.connections()).sum()
+    }
+
+    /// Hands a connection to the least loaded shard.
+    pub fn hand_over(&self, arrival: Arrival) {
+        if let Some(shard) = self.shards.iter().min_by_key(|s| s.connections()) {
+            shard.push(arrival);
+        }
+    }
+}
