@@ -19,7 +19,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-pub(crate) use self::upgrade::check_origin;
 use crate::site::Site;
 
 /// A head, of an upgrade or of any request, must be whole after so long; silent connections are cut then, seconds.

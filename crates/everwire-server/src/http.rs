@@ -1,13 +1,92 @@
 //! Plain HTTP: pages, numbers, and the API.
 
+mod api;
+mod pages;
+mod errors_page;
+mod stats;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use axum::middleware::map_response;
+use axum::routing::{any, get};
 
 use crate::site::Site;
 
+/// No inline script, no inline style, no address of anybody else: what a page shows of others can't run.
+const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; \
+                      form-action 'self'; frame-ancestors 'none'";
+
 /// All routes.
-pub(crate) fn router(_site: Arc<Site>) -> Router {
-    Router::new().route("/health", get(async || "ok\n"))
+pub(crate) fn router(site: Arc<Site>) -> Router {
+    let mut router = Router::new()
+        .route("/health", get(async || "ok\n"))
+        .route("/stats", get(stats))
+        .route("/api/{verb}", any(api))
+        .route("/docs/errors", get(errors));
+    if site.config.echo {
+        router = router.route("/echo", get(async || see_other("/demos/echo")));
+    }
+    router.fallback(page).layer(map_response(harden)).with_state(site)
+}
+
+async fn harden(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn see_other(to: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_static(to));
+    response
+}
+
+async fn stats(
+    State(site): State<Arc<Site>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let mut response = api::json_answer(StatusCode::OK, stats::stats(&site, peer, &headers));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn errors(headers: HeaderMap) -> Response<Body> {
+    pages::respond(errors_page::page().into_bytes(), "text/html; charset=utf-8", &headers)
+}
+
+async fn api(
+    State(site): State<Arc<Site>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(verb): Path<String>,
+    request: Request<Body>,
+) -> Response<Body> {
+    if request.method() != axum::http::Method::POST {
+        return api::refuse(StatusCode::METHOD_NOT_ALLOWED, "the API takes POST");
+    }
+    api::serve(site, peer, &verb, request).await
+}
+
+async fn page(State(site): State<Arc<Site>>, uri: Uri, request: Request<Body>) -> Response<Body> {
+    let readable = matches!(*request.method(), axum::http::Method::GET | axum::http::Method::HEAD);
+    let found =
+        if site.config.pages && readable { pages::serve(uri.path(), request.headers()) } else { None };
+    found.unwrap_or_else(|| api::refuse(StatusCode::NOT_FOUND, "there is nothing at this address"))
 }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod shard;
 pub mod site;
 pub mod banner;
+mod origins;
 mod http;
 mod front;
 pub mod app;

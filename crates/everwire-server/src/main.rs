@@ -1,6 +1,6 @@
 //! The Everwire server: the command line around [`everwire_server::app`].
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -39,7 +39,8 @@ fn print_version(json: bool) -> ExitCode {
 
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("EVERWIRE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    log.with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
 }
 
 fn complain(words: &str) {

@@ -32,7 +32,8 @@ pub fn member_token(last: ClientId, version: u64) -> String {
     format!("{last}-{version}")
 }
 
-fn parse_member_token(text: &str) -> Option<(ClientId, u64)> {
+/// Reads what [`member_token`] wrote.
+pub fn parse_member_token(text: &str) -> Option<(ClientId, u64)> {
     let (client, version) = text.split_at_checked(16)?;
     Some((ClientId::parse(client)?, version.strip_prefix('-')?.parse().ok()?))
 }

@@ -9,7 +9,6 @@ use everwire_engine::turn::Peer;
 use everwire_proto::payload::Format;
 use everwire_proto::ws::deflate::ANSWER;
 use everwire_proto::ws::handshake::{self, Upgrade};
-use everwire_proto::ws::origin;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode, Version};
@@ -17,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::HANDSHAKE;
-use crate::config::Mode;
+use crate::origins;
 use crate::shard::{Arrival, Purpose};
 use crate::site::Site;
 
@@ -80,7 +79,7 @@ fn accept(
     match door {
         Door::Echo { raw } => Ok((upgrade, None, Purpose::Echo { raw })),
         Door::Session => {
-            check_origin(site, headers)?;
+            origins::check(site, headers).map_err(|words| (StatusCode::FORBIDDEN, words))?;
             refuse_token_in_url(request)?;
             let (protocol, format) = choose(&upgrade.protocols)?;
             let deflated = upgrade.deflate && site.config.compression;
@@ -89,28 +88,6 @@ fn accept(
             Ok((upgrade, protocol, Purpose::Session(peer)))
         }
     }
-}
-
-/// The origin rule of the protocol, section 1. The log shows the line that would admit a foreign page.
-pub(crate) fn check_origin(site: &Site, headers: &HeaderMap) -> Result<(), Refusal> {
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    let Some(first) = origins.next() else { return Ok(()) };
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let here = origin::Site { host, tls: false };
-    let dev = site.config.mode == Mode::Dev;
-    let text = first.to_str().unwrap_or("(no text)");
-    if origins.next().is_none() && origin::is_allowed(Some(text), here, &site.config.origins, dev) {
-        return Ok(());
-    }
-    if origin::is_well_formed(text) {
-        tracing::warn!(origin = text, admit = %format!("origins = [\"{text}\"]"), "a page of a foreign origin was refused");
-    } else {
-        tracing::warn!(origin = text, "a page of a foreign origin was refused");
-    }
-    let words = format!(
-        "pages of origin {text:?} may not connect to {host}; the operator can admit them with `origins` in the config"
-    );
-    Err((StatusCode::FORBIDDEN, words))
 }
 
 /// A URL is logged by every proxy on the way, so a token in it is no secret.

@@ -1,0 +1,170 @@
+//! `POST /api/<verb>`: the backend's way in. Protocol section 8.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use everwire_engine::session::{Deny, member_token, parse_member_token};
+use everwire_engine::verbs;
+use everwire_proto::codes::ErrorCode;
+use everwire_proto::command::Command;
+use everwire_proto::json;
+use everwire_proto::reply::Outgoing;
+
+use crate::config::Mode;
+use crate::origins;
+use crate::site::Site;
+
+/// A body must be whole after this.
+const BODY: Duration = Duration::from_secs(10);
+/// What a body may have besides a message of full size: channel, key, tags.
+const ENVELOPE_BYTES: usize = 8 * 1024;
+
+/// Runs one verb. Every refusal is the error object of the protocol, with the status of its code.
+pub(super) async fn serve(
+    site: Arc<Site>,
+    peer: SocketAddr,
+    verb: &str,
+    request: Request<Body>,
+) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    match run(&site, peer, verb, &head.headers, body).await {
+        Ok(answer) => json_answer(StatusCode::OK, answer),
+        Err((status, deny)) => refusal(status, &deny),
+    }
+}
+
+type Refusal = (StatusCode, Deny);
+
+fn deny(code: ErrorCode, words: impl Into<String>) -> Refusal {
+    of(Deny::new(code, words))
+}
+
+fn of(deny: Deny) -> Refusal {
+    (StatusCode::from_u16(deny.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), deny)
+}
+
+async fn run(
+    site: &Site,
+    peer: SocketAddr,
+    verb: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Vec<u8>, Refusal> {
+    origins::check(site, headers).map_err(|words| deny(ErrorCode::PermissionDenied, words))?;
+    let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        let words = "Content-Type must be application/json";
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, Deny::new(ErrorCode::BadRequest, words)));
+    }
+    check_key(site, peer, headers)?;
+    let limit = site.config.limits.message_bytes as usize + ENVELOPE_BYTES;
+    let bytes = match tokio::time::timeout(BODY, to_bytes(body, limit)).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(_)) => {
+            return Err(deny(ErrorCode::TooLarge, format!("the body is over {limit} bytes, or was cut off")));
+        }
+        Err(_) => {
+            let words = format!("the body was not whole after {} s", BODY.as_secs());
+            return Err((StatusCode::REQUEST_TIMEOUT, Deny::new(ErrorCode::BadRequest, words)));
+        }
+    };
+    let command = json::decode_verb(verb, &bytes).map_err(|r| deny(r.code, r.message))?;
+    act(site, command).map_err(of)
+}
+
+fn act(site: &Site, command: Command<'_>) -> Result<Vec<u8>, Deny> {
+    let (node, now) = (&site.node, site.clock.now());
+    let mut out = Vec::new();
+    match command {
+        Command::Publish(ask) => {
+            let (position, duplicate) = verbs::publish(node, &ask, now)?;
+            json::encode(None, &Outgoing::Published { position: position.as_ref(), duplicate }, &mut out);
+        }
+        Command::History(ask) => {
+            let (cell, page) = verbs::history(node, &ask, now)?;
+            json::encode(None, &Outgoing::History(verbs::history_page(&cell.name, &page)), &mut out);
+        }
+        Command::Presence { channel, limit, after } => {
+            let limit = limit.unwrap_or(100).clamp(1, 1_000);
+            let after = match after.as_deref().map(parse_member_token) {
+                Some(None) => {
+                    let words = "`after` must be the `next` of the page before, as it was";
+                    return Err(Deny::new(ErrorCode::BadRequest, words));
+                }
+                given => given.flatten(),
+            };
+            let limit = usize::try_from(limit).unwrap_or(1_000);
+            let view = verbs::presence(node, &channel, limit, after.map(|(client, _)| client), now)?;
+            let first = after.map_or(view.summary.version, |(_, version)| version);
+            let next = view.next.map(|client| member_token(client, first));
+            let page = verbs::presence_page(&channel, &view, next.as_deref(), first);
+            json::encode(None, &Outgoing::Presence(page), &mut out);
+        }
+        _ => {
+            let words = "the API has the verbs publish, history and presence";
+            return Err(Deny::new(ErrorCode::UnknownType, words));
+        }
+    }
+    Ok(out)
+}
+
+/// Whether a request needs no key: dev mode, from this machine, to a name of this machine. A foreign name that
+/// points here (DNS rebinding) is not ours.
+pub(super) fn is_local(site: &Site, peer: IpAddr, headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let name =
+        host.rsplit_once(':').filter(|(_, p)| p.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(n, _)| n);
+    let ours = name.eq_ignore_ascii_case("localhost") || matches!(name, "127.0.0.1" | "[::1]");
+    site.config.mode == Mode::Dev && peer.to_canonical().is_loopback() && ours
+}
+
+fn check_key(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Refusal> {
+    let bearer = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    let bearer = bearer.and_then(|v| {
+        let (scheme, key) = v.split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+    });
+    match bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes)) {
+        // All keys are compared, so that the time does not tell which one it was.
+        Some(key) if site.config.api_keys.iter().fold(false, |yes, k| yes | k.matches(key)) => Ok(()),
+        Some(_) => Err(deny(ErrorCode::Unauthorized, "this API key is not known here")),
+        None if is_local(site, peer.ip(), headers) => Ok(()),
+        None => {
+            let words = "an API key is needed: send `Authorization: Bearer <key>` or `X-API-Key: <key>`";
+            Err(deny(ErrorCode::Unauthorized, words))
+        }
+    }
+}
+
+fn refusal(status: StatusCode, deny: &Deny) -> Response<Body> {
+    let mut out = Vec::new();
+    let error = Outgoing::Error {
+        code: deny.code,
+        message: &deny.message,
+        retry_after_ms: deny.retry_after_ms,
+        position: deny.position.as_ref(),
+    };
+    json::encode(None, &error, &mut out);
+    let mut response = json_answer(status, out);
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// A refusal that is no command's: an unknown path, a wrong method.
+pub(super) fn refuse(status: StatusCode, words: &str) -> Response<Body> {
+    refusal(status, &Deny::new(ErrorCode::BadRequest, words))
+}
+
+pub(super) fn json_answer(status: StatusCode, mut bytes: Vec<u8>) -> Response<Body> {
+    bytes.push(b'\n');
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,41 @@
+//! `/stats`: what runs, in numbers.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+use axum::http::HeaderMap;
+use axum::http::header::HOST;
+use serde_json::{Map, Value, json};
+
+use super::api::is_local;
+use crate::banner::Addresses;
+use crate::origins;
+use crate::site::Site;
+
+/// The object. The API's key stands in it only in dev mode, for a page of ours on this machine.
+pub(super) fn stats(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Vec<u8> {
+    let host = headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let at =
+        Addresses::at(&if host.is_empty() { format!("localhost:{}", site.port) } else { host.to_owned() });
+    let mut addresses = Map::new();
+    addresses.insert("home".into(), at.home.into());
+    addresses.insert("ws".into(), at.ws.into());
+    if site.config.echo {
+        addresses.insert("echo".into(), at.echo.into());
+    }
+    addresses.insert("api".into(), at.api.into());
+    let ours = is_local(site, peer.ip(), headers) && origins::check(site, headers).is_ok();
+    if let Some(key) = site.config.api_keys.first().filter(|_| ours) {
+        addresses.insert("key".into(), key.reveal().into());
+    }
+    let stats = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_ms": site.clock.now().mono_ms,
+        "connections": site.connections(),
+        "channels": site.node.channel_count(),
+        "messages": site.node.counters.published.load(Ordering::Relaxed),
+        "mode": site.config.mode.as_str(),
+        "addresses": Value::Object(addresses),
+    });
+    stats.to_string().into_bytes()
+}
