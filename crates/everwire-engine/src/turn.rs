@@ -389,6 +389,16 @@ impl Turn {
         self.hub.say(slot, id, &error);
     }
 
+    /// Tells a connection that the server goes away, and closes it; it may come back within `after_ms`.
+    pub fn dismiss(&mut self, slot: u32, after_ms: [u64; 2], now: Now) {
+        if self.conn(slot).is_some_and(|c| c.session.phase == Phase::Connected) {
+            let message = "the server stops";
+            let bye = Outgoing::Bye { code: "draining", message, reconnect: true, after_ms };
+            self.say(slot, None, &bye);
+        }
+        self.close(slot, CloseCode::Draining, "the server stops", now);
+    }
+
     /// Ends a connection from this side: a close frame behind what it was told.
     pub fn close(&mut self, slot: u32, code: CloseCode, reason: &str, now: Now) {
         self.end(slot, false, now);

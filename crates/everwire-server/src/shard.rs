@@ -16,6 +16,7 @@ use everwire_engine::node::Node;
 use everwire_engine::time::Now;
 use everwire_engine::turn::Turn;
 use everwire_proto::codes::CloseCode;
+use everwire_proto::ws::deflate::Agreed;
 use everwire_proto::ws::{Decoder, Limits};
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -260,7 +261,8 @@ impl Shard {
         let own = self.turn.node().settings.limits.message_bytes;
         let (role, message_bytes) = match arrival.purpose {
             Purpose::Echo { raw } => {
-                (Role::Echo(Echo::new(raw, arrival.deflate, now)), if raw { RAW_BYTES } else { own })
+                let compress = arrival.deflate.is_some_and(Agreed::may_compress);
+                (Role::Echo(Echo::new(raw, compress, now)), if raw { RAW_BYTES } else { own })
             }
             Purpose::Session(peer) => {
                 let binary = peer.form.format() == everwire_proto::payload::Format::MsgPack;
@@ -268,7 +270,7 @@ impl Shard {
                 (Role::Session { binary }, own)
             }
         };
-        let decoder = Decoder::server(Limits { message_bytes }, arrival.deflate);
+        let decoder = Decoder::server(Limits { message_bytes }, arrival.deflate.is_some());
         let mut socket = Socket::new(stream, decoder, role);
         if !arrival.leftover.is_empty() {
             socket.rest = Some(Box::new(Rest { bytes: arrival.leftover.to_vec(), at: 0 }));
@@ -284,6 +286,7 @@ impl Shard {
     /// Says goodbye to everybody.
     fn stop(&mut self, now: Now) {
         self.stop_at_ms = Some(now.mono_ms + STOP_MS);
+        let spread_ms = self.turn.node().settings.times.reconnect_spread_ms;
         for slot in self.sockets.all() {
             let Some(socket) = self.sockets.get(slot) else { continue };
             let reason = "the server stops";
@@ -294,7 +297,7 @@ impl Shard {
                 }
                 Role::Session { .. } => {
                     socket.deaf = true;
-                    self.turn.close(slot, CloseCode::GoingAway, reason, now);
+                    self.turn.dismiss(slot, [0, spread_ms], now);
                 }
                 Role::Linger => {}
             }

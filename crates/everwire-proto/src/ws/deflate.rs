@@ -124,41 +124,69 @@ impl Default for Inflater {
     }
 }
 
-/// The one answer that is ever given to an offer.
-pub const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+/// What an offer of permessage-deflate is answered with; a wanted server window is added to it.
+const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
-/// Whether one of the offers in a `Sec-WebSocket-Extensions` header can be accepted with [`ANSWER`].
-///
-/// `server_max_window_bits` below 15 is declined, and with it that offer: our frames use 15 bits (RFC 7692 section
-/// 7.1.2.1 lets a server decline). Unknown, doubled or malformed parameters decline the offer too (section 7.1).
-pub fn accepts(header: &str) -> bool {
-    split_quoted(header, ',').any(accepts_offer)
+/// An offer that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// The window that the client wants us to keep to, where it named one: RFC 7692 section 7.1.2.1.
+    server_bits: Option<u8>,
 }
 
-fn accepts_offer(offer: &str) -> bool {
+impl Agreed {
+    /// The value of the `Sec-WebSocket-Extensions` header.
+    pub fn answer(self) -> String {
+        match self.server_bits {
+            None => ANSWER.to_owned(),
+            Some(bits) => format!("{ANSWER}; server_max_window_bits={bits}"),
+        }
+    }
+
+    /// Whether our frames, which use 15 bits, may be sent compressed. A client with a smaller window is sent plain
+    /// ones, which the extension allows for each message.
+    pub fn may_compress(self) -> bool {
+        self.server_bits.is_none_or(|bits| bits == 15)
+    }
+}
+
+/// The first offer in a `Sec-WebSocket-Extensions` header that can be accepted.
+///
+/// `server_max_window_bits=8` is declined, and with it that offer: few libraries can do it. Unknown, doubled or
+/// malformed parameters decline the offer too (section 7.1).
+pub fn accept(header: &str) -> Option<Agreed> {
+    split_quoted(header, ',').find_map(accept_offer)
+}
+
+fn accept_offer(offer: &str) -> Option<Agreed> {
     let mut parts = split_quoted(offer, ';').map(str::trim);
     if parts.next() != Some("permessage-deflate") {
-        return false;
+        return None;
     }
+    let mut agreed = Agreed { server_bits: None };
     let mut seen: Vec<&str> = Vec::new();
     for part in parts {
         let (name, value) = match part.split_once('=') {
             Some((name, value)) => (name.trim(), Some(unquoted(value.trim()))),
             None => (part, None),
         };
-        let good = match (name, value) {
-            ("server_no_context_takeover" | "client_no_context_takeover", None) => true,
-            ("client_max_window_bits", None) => true,
-            ("client_max_window_bits", Some(bits)) => window_bits(bits).is_some(),
-            ("server_max_window_bits", Some(bits)) => window_bits(bits) == Some(15),
-            _ => false,
-        };
-        if !good || seen.contains(&name) {
-            return false;
+        match (name, value) {
+            (
+                "server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits",
+                None,
+            ) => {}
+            ("client_max_window_bits", Some(bits)) => _ = window_bits(bits)?,
+            ("server_max_window_bits", Some(bits)) => {
+                agreed.server_bits = Some(window_bits(bits).filter(|bits| *bits > 8)?);
+            }
+            _ => return None,
+        }
+        if seen.contains(&name) {
+            return None;
         }
         seen.push(name);
     }
-    true
+    Some(agreed)
 }
 
 fn window_bits(text: &str) -> Option<u8> {
@@ -193,7 +221,7 @@ mod tests {
             "permessage-deflate; server_max_window_bits=\"15\"",
         ];
         for offer in good {
-            assert!(accepts(offer), "{offer}");
+            assert!(accept(offer).is_some(), "{offer}");
         }
         let bad = [
             "",
@@ -207,8 +235,16 @@ mod tests {
             "permessage-deflate; server_no_context_takeover=1",
         ];
         for offer in bad {
-            assert!(!accepts(offer), "{offer}");
+            assert!(accept(offer).is_none(), "{offer}");
         }
+    }
+
+    #[test]
+    fn a_smaller_window_is_kept_to_by_sending_plain() {
+        let small = accept("permessage-deflate; server_max_window_bits=9").unwrap();
+        assert!(small.answer().ends_with("; server_max_window_bits=9") && !small.may_compress());
+        let second = accept("permessage-deflate; server_max_window_bits=8, permessage-deflate").unwrap();
+        assert!(second.answer() == ANSWER && second.may_compress());
     }
 
     #[test]

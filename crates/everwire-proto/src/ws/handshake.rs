@@ -18,8 +18,8 @@ pub struct Upgrade {
     pub protocols: Vec<String>,
     /// The token of a `bearer.<base64url>` subprotocol; a secret.
     pub bearer: Option<String>,
-    /// An offer of permessage-deflate can be accepted.
-    pub deflate: bool,
+    /// The offer of permessage-deflate that can be accepted.
+    pub deflate: Option<deflate::Agreed>,
 }
 
 /// Why a request is not upgraded.
@@ -88,7 +88,7 @@ struct Seen {
     accept: Option<String>,
     protocols: Vec<String>,
     bearer: Option<String>,
-    deflate: bool,
+    deflate: Option<deflate::Agreed>,
 }
 
 impl Seen {
@@ -109,7 +109,7 @@ impl Seen {
         } else if is("sec-websocket-protocol") {
             return self.note_protocols(value);
         } else if is("sec-websocket-extensions") {
-            self.deflate |= std::str::from_utf8(value).is_ok_and(deflate::accepts);
+            self.deflate = self.deflate.or_else(|| deflate::accept(std::str::from_utf8(value).ok()?));
         } else if is("transfer-encoding") {
             return refused(400, "an upgrade has no body, so no Transfer-Encoding");
         } else if is("content-length") && value.trim_ascii() != b"0" {
@@ -240,6 +240,6 @@ mod tests {
         let upgrade = run(&headers).unwrap();
         assert_eq!(upgrade.protocols, ["everwire.v1", "other"]);
         assert_eq!(upgrade.bearer.as_deref(), Some("token"));
-        assert!(upgrade.deflate);
+        assert!(upgrade.deflate.is_some());
     }
 }

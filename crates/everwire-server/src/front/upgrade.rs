@@ -7,7 +7,7 @@ use axum::body::Body;
 use everwire_engine::entry::Form;
 use everwire_engine::turn::Peer;
 use everwire_proto::payload::Format;
-use everwire_proto::ws::deflate::ANSWER;
+use everwire_proto::ws::deflate::Agreed;
 use everwire_proto::ws::handshake::{self, Upgrade};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -57,9 +57,8 @@ type Refusal = (StatusCode, String);
 pub(super) fn answer(site: &Arc<Site>, door: Door, request: &mut Request<Incoming>) -> Response<Body> {
     match accept(site, door, request) {
         Ok((upgrade, protocol, purpose)) => {
-            let deflate = upgrade.deflate && (matches!(door, Door::Echo { .. }) || site.config.compression);
-            send_on(site.clone(), request, deflate, purpose);
-            accepted(&upgrade, protocol, deflate)
+            send_on(site.clone(), request, upgrade.deflate, purpose);
+            accepted(&upgrade, protocol)
         }
         Err(refusal) => refused(&refusal),
     }
@@ -72,7 +71,7 @@ fn accept(
 ) -> Result<(Upgrade, Option<&'static str>, Purpose), Refusal> {
     let (method, headers) = (request.method().as_str(), request.headers());
     let checked = handshake::check(method, request.version() == Version::HTTP_11, lines(headers));
-    let upgrade = checked.map_err(|refused| {
+    let mut upgrade = checked.map_err(|refused| {
         let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_REQUEST);
         (status, refused.reason.to_owned())
     })?;
@@ -82,7 +81,8 @@ fn accept(
             origins::check(site, headers).map_err(|words| (StatusCode::FORBIDDEN, words))?;
             refuse_token_in_url(request)?;
             let (protocol, format) = choose(&upgrade.protocols)?;
-            let deflated = upgrade.deflate && site.config.compression;
+            upgrade.deflate = upgrade.deflate.filter(|_| site.config.compression);
+            let deflated = upgrade.deflate.is_some_and(Agreed::may_compress);
             let token = upgrade.bearer.clone().or_else(|| bearer(headers)).map(String::into_boxed_str);
             let peer = Peer { form: Form::new(format, deflated), token };
             Ok((upgrade, protocol, Purpose::Session(peer)))
@@ -129,7 +129,7 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-fn accepted(upgrade: &Upgrade, protocol: Option<&'static str>, deflate: bool) -> Response<Body> {
+fn accepted(upgrade: &Upgrade, protocol: Option<&'static str>) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -144,8 +144,8 @@ fn accepted(upgrade: &Upgrade, protocol: Option<&'static str>, deflate: bool) ->
     if let Some(protocol) = protocol {
         set(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
-    if deflate {
-        set(header::SEC_WEBSOCKET_EXTENSIONS, ANSWER);
+    if let Some(agreed) = upgrade.deflate {
+        set(header::SEC_WEBSOCKET_EXTENSIONS, &agreed.answer());
     }
     response
 }
@@ -167,7 +167,7 @@ fn refused((status, words): &Refusal) -> Response<Body> {
 }
 
 /// Waits until the HTTP library has sent the answer and lets go of the socket, then hands it to a shard.
-fn send_on(site: Arc<Site>, request: &mut Request<Incoming>, deflate: bool, purpose: Purpose) {
+fn send_on(site: Arc<Site>, request: &mut Request<Incoming>, deflate: Option<Agreed>, purpose: Purpose) {
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
         let Ok(Ok(upgraded)) = tokio::time::timeout(Duration::from_secs(HANDSHAKE), upgrade).await else {

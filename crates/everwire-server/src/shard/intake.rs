@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use everwire_engine::turn::Peer;
+use everwire_proto::ws::deflate::Agreed;
 use mio::Waker;
 
 /// What an upgraded connection is for.
@@ -27,8 +28,8 @@ pub struct Arrival {
     pub stream: TcpStream,
     /// What the HTTP library had read already.
     pub leftover: Bytes,
-    /// permessage-deflate was negotiated.
-    pub deflate: bool,
+    /// What was negotiated of permessage-deflate.
+    pub deflate: Option<Agreed>,
     /// What it is for.
     pub purpose: Purpose,
 }
