@@ -71,6 +71,8 @@ pub struct Config {
     pub node_limits: NodeLimits,
     /// Times of a connection's life.
     pub times: Times,
+    /// A head must be whole after so long, ms; connections that say nothing are cut then.
+    pub handshake_ms: u64,
     /// Namespaces.
     pub namespaces: Namespaces,
     /// Whether the first command must be `connect`, with a token.
@@ -97,6 +99,7 @@ impl Config {
             limits: ConnectionLimits::default(),
             node_limits: NodeLimits::default(),
             times: Times::default(),
+            handshake_ms: 10_000,
             namespaces: Namespaces::open(),
             connect_required: false,
             compression: false,

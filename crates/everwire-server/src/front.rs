@@ -21,8 +21,8 @@ use tower::ServiceExt as _;
 
 use crate::site::Site;
 
-/// A head, of an upgrade or of any request, must be whole after so long; silent connections are cut then, seconds.
-const HANDSHAKE: u64 = 10;
+/// What is under way when a connection is asked to end may take so long, seconds.
+const LAST: u64 = 5;
 /// Bytes of a head.
 const HEAD_BYTES: usize = 16 * 1024;
 /// Header lines of a head.
@@ -65,10 +65,11 @@ async fn serve(
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let handshake = Duration::from_millis(site.config.handshake_ms);
     let service = service_fn(move |request| answer(site.clone(), router.clone(), peer, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(HANDSHAKE))
+        .header_read_timeout(handshake)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
         .serve_connection(TokioIo::new(stream), service)
@@ -83,7 +84,7 @@ async fn serve(
         Some(ended) => ended,
         None => {
             connection.as_mut().graceful_shutdown();
-            let rest = tokio::time::timeout(Duration::from_secs(HANDSHAKE / 2), connection).await;
+            let rest = tokio::time::timeout(Duration::from_secs(LAST), connection).await;
             rest.unwrap_or(Ok(()))
         }
     };

@@ -459,15 +459,18 @@ impl Hub {
         now: Now,
         budget: &mut usize,
     ) {
+        let at = form.index();
+        let batch = self.rooms[index as usize].as_ref().and_then(|r| r.batch.as_ref());
+        if batch.is_none_or(|b| b.left[at] == 0) {
+            // A form that nobody reads is not made.
+            return;
+        }
         let Some(mut room) = self.rooms[index as usize].take() else { return };
         let Some(mut batch) = room.batch.take() else {
             self.rooms[index as usize] = Some(room);
             return;
         };
-        let at = form.index();
-        if batch.left[at] > 0 {
-            batch.prepare(form, &mut self.deflater);
-        }
+        batch.prepare(form, &mut self.deflater);
         let bytes = batch.bytes(form);
         let mut short = Vec::new();
         let list = room.plain(form);

@@ -142,6 +142,7 @@ fn read_limits(section: &mut Section<'_>, config: &mut Config) {
 }
 
 fn read_times(section: &mut Section<'_>, config: &mut Config) {
+    section.number("handshake_ms", &mut config.handshake_ms, 100, 600_000);
     let times = &mut config.times;
     section.number("connect_ms", &mut times.connect_ms, 100, DAY_MS);
     section.number("heartbeat_ms", &mut times.heartbeat_ms, 500, DAY_MS);

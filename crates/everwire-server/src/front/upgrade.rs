@@ -15,7 +15,6 @@ use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::HANDSHAKE;
 use crate::origins;
 use crate::shard::{Arrival, Purpose};
 use crate::site::Site;
@@ -170,7 +169,8 @@ fn refused((status, words): &Refusal) -> Response<Body> {
 fn send_on(site: Arc<Site>, request: &mut Request<Incoming>, deflate: Option<Agreed>, purpose: Purpose) {
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
-        let Ok(Ok(upgraded)) = tokio::time::timeout(Duration::from_secs(HANDSHAKE), upgrade).await else {
+        let handshake = Duration::from_millis(site.config.handshake_ms);
+        let Ok(Ok(upgraded)) = tokio::time::timeout(handshake, upgrade).await else {
             return;
         };
         let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {

@@ -1,0 +1,121 @@
+//! Plain HTTP: the API and its refusals, pages, numbers, and heads that are too much.
+
+use serde_json::Value;
+
+use crate::world::{KEY, World, world, world_with};
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+fn api(world: &World, lines: &str, body: &str) -> (String, Value) {
+    let (head, body) = world.http("POST", "/api/publish", lines, body);
+    (head.split(' ').nth(1).unwrap().to_owned(), serde_json::from_str(&body).unwrap())
+}
+
+#[test]
+fn a_publish_over_http_reaches_a_subscriber() {
+    let world = world();
+    let mut client = world.session();
+    assert_eq!(client.ask(r#"{"type":"subscribe","id":2,"channel":"news"}"#)["type"], "subscribed");
+    let (status, published) = api(&world, JSON, r#"{"channel":"news","data":{"hi":1}}"#);
+    assert_eq!((status.as_str(), published["type"].as_str()), ("200", Some("published")));
+    let message = client.json();
+    assert_eq!((&message["data"]["hi"], &message["offset"]), (&1.into(), &published["position"]["offset"]));
+    assert!(message["from"].is_null(), "the backend is nobody's client");
+    let (_, history) = world.http("POST", "/api/history", JSON, r#"{"channel":"news"}"#);
+    assert_eq!(serde_json::from_str::<Value>(&history).unwrap()["messages"][0]["data"]["hi"], 1);
+    let (_, presence) = world.http("POST", "/api/presence", JSON, r#"{"channel":"news"}"#);
+    assert_eq!(serde_json::from_str::<Value>(&presence).unwrap()["clients"], 1);
+}
+
+#[test]
+fn each_bad_api_request_gets_its_code_and_status() {
+    let world = world();
+    let good = r#"{"channel":"news","data":1}"#;
+    let large = format!(r#"{{"channel":"news","data":"{}"}}"#, "x".repeat(80_000));
+    let foreign = format!("{JSON}Origin: https://evil.example\r\n");
+    let wrong_key = format!("{JSON}X-API-Key: guess\r\n");
+    for (lines, body, status, code) in [
+        ("", good, "415", "bad_request"),
+        ("Content-Type: text/plain\r\n", good, "415", "bad_request"),
+        (&foreign, good, "403", "permission_denied"),
+        (&wrong_key, good, "401", "unauthorized"),
+        (JSON, "{", "400", "bad_request"),
+        (JSON, r#"{"data":1}"#, "400", "bad_request"),
+        (JSON, r#"{"channel":"a b","data":1}"#, "400", "bad_channel_name"),
+        (JSON, &large, "413", "too_large"),
+    ] {
+        let (got, error) = api(&world, lines, body);
+        assert_eq!((got.as_str(), error["code"].as_str()), (status, Some(code)), "{lines} {error}");
+        assert_eq!(error["type"], "error");
+    }
+    let (head, _) = world.http("GET", "/api/publish", JSON, "");
+    assert!(head.starts_with("http/1.1 405"));
+    let (head, error) = world.http("POST", "/api/dance", JSON, "{}");
+    assert!(head.starts_with("http/1.1 400") && error.contains("unknown_type"), "{head}{error}");
+}
+
+#[test]
+fn serve_mode_wants_a_key_and_knows_no_channel() {
+    let text = format!("listen = [\"127.0.0.1:0\"]\napi_keys = [\"{KEY}\"]\n[namespaces.chat]\n");
+    let world = world_with(|config| *config = everwire_server::config::Config::read("f", &text).unwrap());
+    let bearer = format!("{JSON}Authorization: Bearer {KEY}\r\n");
+    let header = format!("{JSON}X-API-Key: {KEY}\r\n");
+    assert_eq!(api(&world, JSON, r#"{"channel":"chat:1","data":1}"#).0, "401");
+    for lines in [&bearer, &header] {
+        assert_eq!(api(&world, lines, r#"{"channel":"chat:1","data":1}"#).0, "200");
+    }
+    let (status, error) = api(&world, &bearer, r#"{"channel":"news","data":1}"#);
+    assert_eq!((status.as_str(), error["code"].as_str()), ("404", Some("unknown_channel")));
+    let mut client = world.session();
+    assert_eq!(client.ask(r#"{"type":"subscribe","id":2,"channel":"chat:1"}"#)["code"], "permission_denied");
+    assert_eq!(client.ask(r#"{"type":"history","id":3,"channel":"news"}"#)["code"], "unknown_channel");
+    assert!(world.http("GET", "/", "", "").0.starts_with("http/1.1 404"), "no pages unless switched on");
+    assert!(!world.http("GET", "/stats", "", "").1.contains(KEY));
+}
+
+#[test]
+fn the_key_is_shown_to_our_own_page_alone() {
+    let world = world();
+    let stats = |lines: &str| world.http("GET", "/stats", lines, "").1;
+    assert!(stats("").contains(KEY));
+    assert!(stats("Origin: http://localhost\r\n").contains(KEY));
+    assert!(!stats("Origin: https://evil.example\r\n").contains(KEY));
+    let mut rebound = world.dial();
+    rebound.raw(b"GET /stats HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+    rebound.read_head();
+    assert!(!String::from_utf8(rebound.read_to_end()).unwrap().contains(KEY));
+}
+
+#[test]
+fn pages_are_guarded_and_cached() {
+    let world = world();
+    for path in
+        ["/", "/demos/echo", "/demos/chat", "/docs/errors", "/assets/everwire.css", "/sdk/everwire.js"]
+    {
+        let (head, body) = world.http("GET", path, "", "");
+        assert!(head.starts_with("http/1.1 200"), "{path}: {head}");
+        assert!(
+            head.contains("content-security-policy: default-src 'self'") && head.contains("nosniff"),
+            "{head}"
+        );
+        let tag = head.lines().find_map(|l| l.strip_prefix("etag: ")).unwrap();
+        let (head, empty) = world.http("GET", path, &format!("If-None-Match: {tag}\r\n"), "");
+        assert!(head.starts_with("http/1.1 304") && empty.is_empty() && !body.is_empty(), "{path}: {head}");
+    }
+    assert!(world.http("GET", "/nothing", "", "").0.starts_with("http/1.1 404"));
+}
+
+#[test]
+fn heads_that_are_too_much() {
+    let world = world();
+    let many: String = (0..2_000).map(|i| format!("X-{i}: y\r\n")).collect();
+    let (head, _) = world.http("GET", "/health", &many, "");
+    assert!(head.starts_with("http/1.1 431"), "{head}");
+    let mut client = world.dial();
+    client.raw(b"GET /ws HTTP/1.1\r\nHost: x\r\nX: ");
+    let filler = vec![b'x'; 1 << 20];
+    // The server answers 431 long before the 8 MiB are through, and cuts.
+    let through = (0..8).take_while(|_| client.raw(&filler)).count();
+    let answer = String::from_utf8(client.read_to_end()).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 431") || (answer.is_empty() && through < 8), "{through} {answer}");
+}

@@ -1,0 +1,14 @@
+//! The server over real sockets: one binary, ports of the system's choice, no sleeps.
+
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
+
+mod client;
+mod world;
+
+mod bad_frames;
+mod bad_commands;
+mod bad_peers;
+mod hand_over;
+mod http;
+mod sessions;
+mod upgrade;

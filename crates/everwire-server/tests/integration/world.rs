@@ -1,0 +1,101 @@
+//! A server of one's own for each test, on a port of the system's choice.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use everwire_server::app::{self, Running};
+use everwire_server::config::{ApiKey, Config};
+
+use crate::client::Client;
+
+pub const KEY: &str = "0123456789abcdef";
+
+pub struct World {
+    running: Option<Running>,
+}
+
+/// A server in dev mode with two shards.
+pub fn world() -> World {
+    world_with(|_| {})
+}
+
+/// The same, changed.
+pub fn world_with(change: impl FnOnce(&mut Config)) -> World {
+    let mut config = Config::dev();
+    config.listen = vec!["127.0.0.1:0".to_owned()];
+    config.api_keys = vec![ApiKey::new(KEY)];
+    config.shards = 2;
+    change(&mut config);
+    World { running: Some(app::start(config).unwrap()) }
+}
+
+impl World {
+    fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.running().addrs[0]
+    }
+
+    /// A plain TCP connection.
+    pub fn dial(&self) -> Client {
+        Client::dial(self.addr())
+    }
+
+    /// A WebSocket.
+    pub fn open(&self, path: &str) -> Client {
+        self.dial().upgrade(path, "")
+    }
+
+    /// A WebSocket with a session that stands.
+    pub fn session(&self) -> Client {
+        let mut client = self.open("/ws");
+        let connected = client.ask(r#"{"type":"connect","id":1}"#);
+        assert_eq!(connected["type"], "connected", "{connected}");
+        client
+    }
+
+    /// One HTTP request; the head and the body of the answer.
+    pub fn http(&self, method: &str, path: &str, lines: &str, body: &str) -> (String, String) {
+        let mut client = self.dial();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{lines}\r\n",
+            body.len()
+        );
+        client.raw(format!("{head}{body}").as_bytes());
+        client.read_head();
+        let body = String::from_utf8(client.read_to_end()).unwrap();
+        (client.head, body)
+    }
+
+    pub fn connections(&self) -> usize {
+        self.running().site.connections()
+    }
+
+    /// Every connection is gone from the shards.
+    pub fn until_empty(&self) {
+        until("the shards are empty", || self.connections() == 0);
+    }
+
+    pub fn stop(mut self) {
+        self.running.take().unwrap().stop();
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+    }
+}
+
+/// Waits for a condition that nothing reports.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what}: not after 20 s");
+        std::thread::yield_now();
+    }
+}
