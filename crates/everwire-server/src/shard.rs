@@ -89,8 +89,24 @@ pub fn start(number: u16, node: &Arc<Node>, clock: Clock) -> io::Result<(Arc<Int
         more_to_flush: false,
         stop_at_ms: None,
     };
-    let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || shard.run())?;
+    let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+        let _alarm = Alarm;
+        shard.run();
+    })?;
     Ok((intake, thread))
+}
+
+/// A shard that ends with a bug takes its sessions with it, and would go on being given new ones: the process ends
+/// instead, so that whoever watches it starts it anew.
+struct Alarm;
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a shard ended with a bug; the process ends");
+            std::process::abort();
+        }
+    }
 }
 
 impl Shard {

@@ -201,6 +201,28 @@ fn read_namespace(section: &mut Section<'_>, message_bytes: u32) -> Options {
 mod tests {
     use super::*;
 
+    /// The defaults that the example shows are those that hold.
+    #[test]
+    fn the_example_is_true() {
+        let text = include_str!("../../../../docs/everwire.example.toml");
+        let config = Config::read("example", text).unwrap();
+        assert!(config.namespaces.options_of("news").is_some());
+        let mut all = String::new();
+        for line in text.lines() {
+            // A key that is commented out, not a sentence.
+            let key = line.strip_prefix("# ").filter(|l| l.split(' ').nth(1) == Some("="));
+            all.push_str(key.unwrap_or(line));
+            all.push('\n');
+        }
+        let shown = Config::read("example", &all).unwrap();
+        assert_eq!(
+            (shown.limits, shown.times, shown.node_limits),
+            (config.limits, config.times, config.node_limits)
+        );
+        assert_eq!((shown.handshake_ms, shown.shards, shown.echo), (config.handshake_ms, 0, false));
+        assert!(all.contains("\nstalled_ms = 30_000"), "the comments were not read as keys");
+    }
+
     #[test]
     fn an_empty_file_allows_nothing() {
         let config = Config::read("f", "").unwrap();

@@ -8,6 +8,7 @@ mod world;
 mod bad_frames;
 mod bad_commands;
 mod bad_peers;
+mod command_line;
 mod hand_over;
 mod http;
 mod sessions;
