@@ -1,5 +1,6 @@
 //! The server over real sockets: one binary, ports of the system's choice, no sleeps.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
 mod client;
