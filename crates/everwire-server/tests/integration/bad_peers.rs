@@ -24,6 +24,14 @@ fn silent_connections_and_half_requests_are_cut() {
 }
 
 #[test]
+fn a_connection_that_was_answered_and_falls_silent_is_cut() {
+    let world = world_with(|config| config.handshake_ms = 300);
+    let mut client = world.dial();
+    client.raw(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(client.read_to_end().ends_with(b"ok\n"));
+}
+
+#[test]
 fn a_session_without_a_command_is_closed() {
     let world = world_with(|config| config.times.connect_ms = 300);
     assert_eq!(world.open("/ws").closed_with(), 4001);

@@ -13,4 +13,5 @@ mod command_line;
 mod hand_over;
 mod http;
 mod sessions;
+mod storm;
 mod upgrade;
