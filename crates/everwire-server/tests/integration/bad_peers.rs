@@ -40,7 +40,7 @@ fn a_session_without_a_command_is_closed() {
 #[test]
 fn silence_is_asked_and_then_ended() {
     let world = world_with(|config| {
-        (config.times.heartbeat_ms, config.times.heartbeat_grace_ms) = (600, 600);
+        (config.times.heartbeat_ms, config.times.heartbeat_grace_ms) = (600, 2_000);
     });
     for open in [|w: &World| w.session(), |w: &World| w.open("/echo")] {
         let mut client = open(&world);
@@ -176,11 +176,6 @@ impl Drop for Process {
 fn three_thousand_resets_leave_nothing_behind() {
     everwire_server::descriptors::raise();
     let server = Process::start();
-    Client::dial(server.addr).upgrade("/echo/raw", "").reset();
-    until("the first connection is gone", || {
-        Client::dial(server.addr).upgrade("/echo/raw", "").reset();
-        server.descriptors() < 100
-    });
     let before = server.descriptors();
     let storms = |count| {
         for _ in 0..count {
