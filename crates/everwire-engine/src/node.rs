@@ -67,6 +67,13 @@ struct Stripe {
     queue: VecDeque<(u64, ChannelName)>,
 }
 
+/// Every channel that the node may know is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// The limit, [`crate::limits::NodeLimits::channels`].
+    pub channels: usize,
+}
+
 /// A session as the node knows it: enough to go on with it.
 #[derive(Clone, Debug)]
 pub struct Seat {
@@ -159,12 +166,23 @@ impl Node {
     }
 
     /// The cell of a channel, made where there is none. `name` has been checked, `options` are its namespace's.
-    pub fn cell(&self, name: &str, options: &Arc<Options>, now: Now) -> Arc<Cell> {
+    ///
+    /// # Errors
+    /// [`Full`]: a new cell would be one too many, and no other one is idle.
+    pub fn cell(&self, name: &str, options: &Arc<Options>, now: Now) -> Result<Arc<Cell>, Full> {
+        if let Some(cell) = self.find(name) {
+            return Ok(cell);
+        }
+        // Before the new cell is there: it is idle itself, and must not be the one that goes.
+        self.make_room(now);
+        if self.channel_count() >= self.shared.limits.channels {
+            return Err(Full { channels: self.shared.limits.channels });
+        }
         let mut stripe = lock(self.stripe(name));
         if let Some(cell) = stripe.cells.get(name)
             && !cell.is_dead()
         {
-            return cell.clone();
+            return Ok(cell.clone());
         }
         let name = ChannelName::parse(name).expect("the caller checked the name");
         let cell = Arc::new(self.broker.cell(name.clone(), options.clone(), now));
@@ -172,14 +190,12 @@ impl Node {
         if stripe.cells.insert(name, cell.clone()).is_none() {
             self.cells.fetch_add(1, Ordering::Relaxed);
         }
-        drop(stripe);
-        self.make_room(now);
-        cell
+        Ok(cell)
     }
 
     fn over_budget(&self) -> bool {
         let limits = &self.shared.limits;
-        self.channel_count() > limits.channels
+        self.channel_count() >= limits.channels
             || self.shared.history_bytes.load(Ordering::Relaxed) > limits.history_bytes
     }
 

@@ -23,6 +23,7 @@ pub use subscribe::SubscribeAsk;
 use crate::channel::{Namespaces, Options, Who};
 use crate::entry::{Form, MemberCard, Sender};
 use crate::name::ChannelName;
+use crate::node::Full;
 use crate::ports::Identity;
 use crate::time::{Bucket, Now};
 
@@ -54,6 +55,14 @@ impl Deny {
     /// A refusal without a time.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), retry_after_ms: None, position: None }
+    }
+}
+
+impl From<Full> for Deny {
+    fn from(full: Full) -> Self {
+        let text =
+            format!("this server has {} channels in use, which is its limit; try again later", full.channels);
+        Self { retry_after_ms: Some(1_000), ..Self::new(ErrorCode::Overloaded, text) }
     }
 }
 

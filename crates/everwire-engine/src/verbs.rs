@@ -25,7 +25,7 @@ const NO_TICKET: Ticket = Ticket { shard: 0, number: u64::MAX };
 pub fn publish(node: &Node, ask: &Publish<'_>, now: Now) -> Result<(Option<Position>, bool), Deny> {
     let ask_of = draft_for_backend(ask, &node.settings.namespaces)?;
     node.counters.published.fetch_add(1, Ordering::Relaxed);
-    let cell = node.cell(&ask.channel, &ask_of.options, now);
+    let cell = node.cell(&ask.channel, &ask_of.options, now)?;
     match ask_now(node, cell, Ask::Publish(ask_of.draft), now)? {
         Answer::Published { position, duplicate } => Ok((position, duplicate)),
         Answer::Page(_) | Answer::Failed(_) => Err(later()),
@@ -36,7 +36,7 @@ pub fn publish(node: &Node, ask: &Publish<'_>, now: Now) -> Result<(Option<Posit
 pub fn history(node: &Node, ask: &History<'_>, now: Now) -> Result<(Arc<Cell>, Page), Deny> {
     let options = known_channel(&ask.channel, &node.settings.namespaces)?;
     let query = checked_query(ask, options)?;
-    let cell = node.cell(&ask.channel, options, now);
+    let cell = node.cell(&ask.channel, options, now)?;
     check_epochs(&cell, &query.given)?;
     match ask_now(node, cell.clone(), Ask::History(query.query), now)? {
         Answer::Page(page) => Ok((cell, page)),
@@ -56,7 +56,7 @@ pub fn presence(
     if !options.presence {
         return Err(Deny::new(ErrorCode::NotAvailable, format!("presence is off for {channel}")));
     }
-    Ok(node.cell(channel, options, now).presence(limit, after))
+    Ok(node.cell(channel, options, now)?.presence(limit, after))
 }
 
 fn ask_now(node: &Node, mut cell: Arc<Cell>, mut ask: Ask, now: Now) -> Result<Answer, Deny> {
@@ -65,7 +65,7 @@ fn ask_now(node: &Node, mut cell: Arc<Cell>, mut ask: Ask, now: Now) -> Result<A
             Asked::Now(answer) => return Ok(answer),
             Asked::Later => return Err(later()),
             Asked::Dead(again) => {
-                cell = node.cell(cell.name.as_str(), &cell.options, now);
+                cell = node.cell(cell.name.as_str(), &cell.options, now)?;
                 ask = again;
             }
         }

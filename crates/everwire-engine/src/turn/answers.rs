@@ -53,8 +53,11 @@ impl Turn {
                     return;
                 }
                 Asked::Dead(again) => {
-                    cell = self.node.cell(cell.name.as_str(), &cell.options, now);
                     ask = again;
+                    match self.node.cell(cell.name.as_str(), &cell.options, now) {
+                        Ok(fresh) => cell = fresh,
+                        Err(_) => break Answer::Failed(ErrorCode::Overloaded),
+                    }
                 }
             }
         };

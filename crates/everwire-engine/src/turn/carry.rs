@@ -47,7 +47,7 @@ impl Turn {
         match command {
             Command::Publish(ask) => {
                 let done = session.ask_publish(&ask, namespaces)?;
-                self.publish(slot, id, &ask.channel, done, now);
+                self.publish(slot, id, &ask.channel, done, now)?;
             }
             Command::Subscribe(ask) => {
                 let done = session.ask_subscribe(&ask, namespaces, subscribed, limits.channels);
@@ -56,12 +56,12 @@ impl Turn {
                 if known && done.is_err() {
                     return Err(already(&ask.channel));
                 }
-                self.subscribe(slot, id, &ask.channel, done?, now);
+                self.subscribe(slot, id, &ask.channel, done?, now)?;
             }
             Command::Unsubscribe { channel } => self.unsubscribe(slot, id, &channel, now),
             Command::Presence { channel, limit, after } => {
                 let ask = session.ask_presence(&channel, limit, after.as_deref(), namespaces)?;
-                self.presence(slot, id, &channel, &ask, now);
+                self.presence(slot, id, &channel, &ask, now)?;
             }
             Command::PresenceUpdate { channel, state } => {
                 let ask = session.ask_state(&channel, state.as_ref(), namespaces)?;
@@ -148,13 +148,21 @@ impl Turn {
         self.say(slot, id, &Outgoing::Connected(connected));
     }
 
-    fn publish(&mut self, slot: u32, id: Option<u64>, channel: &str, ask: PublishAsk, now: Now) {
+    fn publish(
+        &mut self,
+        slot: u32,
+        id: Option<u64>,
+        channel: &str,
+        ask: PublishAsk,
+        now: Now,
+    ) -> Result<(), Deny> {
         // life 4/9: carried to the node and its broker; the answer comes back here.
         let node = self.node.clone();
         node.counters.published.fetch_add(1, Ordering::Relaxed);
-        let cell = node.cell(channel, &ask.options, now);
+        let cell = node.cell(channel, &ask.options, now)?;
         let generation = self.generations[slot as usize];
         self.ask(&cell, Ask::Publish(ask.draft), Pending::Publish { slot, generation, id }, now);
+        Ok(())
     }
 
     fn history(
@@ -165,7 +173,7 @@ impl Turn {
         ask: HistoryAsk,
         now: Now,
     ) -> Result<(), Deny> {
-        let cell = self.node.cell(channel, &ask.options, now);
+        let cell = self.node.cell(channel, &ask.options, now)?;
         check_epochs(&cell, &ask.given)?;
         let generation = self.generations[slot as usize];
         let pending = Pending::History { slot, generation, id, channel: cell.name.clone() };
@@ -173,13 +181,21 @@ impl Turn {
         Ok(())
     }
 
-    fn presence(&mut self, slot: u32, id: Option<u64>, channel: &str, ask: &PresenceAsk, now: Now) {
-        let cell = self.node.cell(channel, &ask.options, now);
+    fn presence(
+        &mut self,
+        slot: u32,
+        id: Option<u64>,
+        channel: &str,
+        ask: &PresenceAsk,
+        now: Now,
+    ) -> Result<(), Deny> {
+        let cell = self.node.cell(channel, &ask.options, now)?;
         let view = cell.presence(ask.limit, ask.after.map(|(client, _)| client));
         let first = ask.after.map_or(view.summary.version, |(_, version)| version);
         let next = view.next.map(|client| member_token(client, first));
         let page = presence_page(channel, &view, next.as_deref(), first);
         self.say(slot, id, &Outgoing::Presence(page));
+        Ok(())
     }
 
     fn set_state(

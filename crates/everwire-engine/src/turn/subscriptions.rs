@@ -8,7 +8,7 @@ use super::answers::Pending;
 use crate::channel::{Cell, HistoryQuery, Located};
 use crate::hub::{Listening, PAGE_BYTES};
 use crate::inbox::{HubKey, Page};
-use crate::node::Counters;
+use crate::node::{Counters, Full};
 use crate::ports::Ask;
 use crate::session::{Deny, SubscribeAsk};
 use crate::time::Now;
@@ -30,13 +30,12 @@ impl Turn {
         channel: &str,
         ask: SubscribeAsk,
         now: Now,
-    ) {
-        let key = self.room_for(channel, &ask, now);
+    ) -> Result<(), Deny> {
+        let key = self.room_for(channel, &ask, now)?;
         if self.hub.is_subscribed(slot, key) {
-            self.refuse(slot, id, &already(channel));
-            return;
+            return Err(already(channel));
         }
-        let Some(cell) = self.hub.cell(key) else { return };
+        let Some(cell) = self.hub.cell(key) else { return Ok(()) };
         let joining = Joining { slot, generation: self.generations[slot as usize], id, ask };
         if cell.is_live() {
             self.join(key, &cell, joining, now);
@@ -44,22 +43,23 @@ impl Turn {
             self.begin_waiting(slot, channel);
             self.joining.entry(key).or_default().push(joining);
         }
+        Ok(())
     }
 
     /// This shard's room of the channel; made, with the shard's interest, where there is none.
-    fn room_for(&mut self, channel: &str, ask: &SubscribeAsk, now: Now) -> HubKey {
+    fn room_for(&mut self, channel: &str, ask: &SubscribeAsk, now: Now) -> Result<HubKey, Full> {
         if let Some(key) = self.hub.find(channel) {
-            return key;
+            return Ok(key);
         }
         loop {
-            let cell = self.node.cell(channel, &ask.options, now);
+            let cell = self.node.cell(channel, &ask.options, now)?;
             let key = self.hub.make_room(cell.clone());
             match cell.enter_interest(self.shard, key, now) {
                 Some(first) => {
                     if first {
                         self.node.broker.attach(&cell, now);
                     }
-                    return key;
+                    return Ok(key);
                 }
                 // Evicted between the look-up and this; the next look-up makes a new one.
                 None => drop(self.hub.drop_room(key)),
