@@ -453,6 +453,20 @@ impl Hub {
         self.own.len()
     }
 
+    /// Bytes said this turn to one connection; 0 where all connections together were told no more than `least`.
+    pub fn own_bytes_of(&self, slot: u32, least: usize) -> usize {
+        let mut next = match self.hot.get(slot as usize) {
+            Some(hot) if self.own.len() > least => hot.own_first,
+            _ => return 0,
+        };
+        let mut bytes = 0;
+        while let Some(part) = self.own_parts.get(next as usize) {
+            bytes += part.end - part.start;
+            next = part.next;
+        }
+        bytes
+    }
+
     /// Bytes that wait in a connection's outbox.
     pub fn waiting_bytes(&self, slot: u32) -> usize {
         let listener = self.listeners.get(slot as usize).and_then(|l| l.as_ref());

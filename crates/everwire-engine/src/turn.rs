@@ -9,6 +9,8 @@ mod carry;
 mod ends;
 mod subscriptions;
 mod wheel;
+#[cfg(feature = "testing")]
+mod probe;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -108,7 +110,7 @@ pub struct Turn {
     asks: FxHashMap<u64, (u64, Pending)>,
     next_ask: u64,
     joining: FxHashMap<HubKey, Vec<Joining>>,
-    leaves: VecDeque<Leave>,
+    leaves: BinaryHeap<Leave>,
     paused: BinaryHeap<Reverse<(u64, u32, u32)>>,
     held: Vec<u32>,
     closing: Vec<u32>,
@@ -134,7 +136,7 @@ impl Turn {
             asks: FxHashMap::default(),
             next_ask: 0,
             joining: FxHashMap::default(),
-            leaves: VecDeque::new(),
+            leaves: BinaryHeap::new(),
             paused: BinaryHeap::new(),
             held: Vec::new(),
             closing: Vec::new(),
@@ -225,7 +227,7 @@ impl Turn {
             Err(refusal) => {
                 self.refuse(slot, refusal.id, &Deny::new(refusal.code, refusal.message));
                 self.count_bad(slot, now);
-                return self.flow(slot, now);
+                return self.flow(slot);
             }
         };
         if self.must_wait(slot, &request.command) {
@@ -235,7 +237,7 @@ impl Turn {
             Ok(()) => self.command(slot, request.id, request.command, now),
             Err(deny) => self.refuse(slot, request.id, &deny),
         }
-        self.flow(slot, now)
+        self.flow(slot)
     }
 
     fn count_bad(&mut self, slot: u32, now: Now) {
@@ -276,9 +278,10 @@ impl Turn {
         Ok(())
     }
 
-    fn flow(&mut self, slot: u32, _now: Now) -> Flow {
+    fn flow(&mut self, slot: u32) -> Flow {
         let limit = self.node.settings.limits.outbox_bytes as usize;
-        let waiting = self.hub.waiting_bytes(slot);
+        // What it was told this turn counts too: it may all have to wait.
+        let waiting = self.hub.waiting_bytes(slot) + self.hub.own_bytes_of(slot, limit / 2);
         let Some(conn) = self.conn(slot) else { return Flow::Stop };
         if matches!(conn.session.phase, Phase::Closing(_)) {
             return Flow::Stop;

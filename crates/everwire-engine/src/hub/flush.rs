@@ -213,12 +213,11 @@ impl Hub {
 
     /// Sends one connection everything that is due to it. Whether it has more and takes more.
     fn serve(&mut self, slot: u32, carrier: &mut impl Carrier, now: Now) -> bool {
-        let Some(mut listener) = self.listeners[slot as usize].take() else { return false };
         if self.hot[slot as usize].blocked {
-            self.listeners[slot as usize] = Some(listener);
             self.stash_own(slot);
             return false;
         }
+        let Some(mut listener) = self.listeners[slot as usize].take() else { return false };
         self.scratch.clear();
         let mut segments = std::mem::take(&mut self.segments);
         let more = self.gather(slot, &mut listener, &mut segments);
@@ -233,6 +232,9 @@ impl Hub {
         let whole = self.sent(slot, sent, &scratch, &mut segments, now);
         segments.clear();
         (self.scratch, self.segments) = (scratch, segments);
+        // What was said this turn and did not fit behind the outbox. Only now: the limit may take pieces out of the
+        // outbox, and those that were just offered must be counted off first.
+        self.stash_own(slot);
         if whole {
             self.settle(slot);
         }
@@ -245,7 +247,6 @@ impl Hub {
             let all = outbox.copy_into(&mut self.scratch, PAGE_BYTES);
             segments.push(Segment { end: self.scratch.len(), what: What::Queue });
             if !all {
-                self.stash_own_in(slot, listener);
                 return true;
             }
         }
@@ -258,20 +259,22 @@ impl Hub {
         }
         let hot = &mut self.hot[slot as usize];
         (hot.own_first, hot.own_last) = (u32::MAX, u32::MAX);
-        self.hot[slot as usize].joined = self.turn;
+        let joined = std::mem::replace(&mut hot.joined, self.turn);
         if !self.walking.is_empty() {
-            self.gather_batches(slot, listener, segments);
+            self.gather_batches(slot, listener, joined, segments);
         }
         self.fill_cursors(slot, listener, segments)
     }
 
-    fn gather_batches(&mut self, slot: u32, listener: &Listener, segments: &mut Vec<Segment>) {
+    /// Open batches that it has not been sent: those opened after turn `joined`. A walk over a large room takes several
+    /// turns, and who says something meanwhile is served in each of them.
+    fn gather_batches(&mut self, slot: u32, listener: &Listener, joined: u64, segments: &mut Vec<Segment>) {
         let hot = self.hot[slot as usize];
         let at = hot.form.index();
         for sub in listener.subs.iter().filter(|s| s.cursor.is_none()) {
             let Some(room) = self.rooms[sub.room as usize].as_deref_mut() else { continue };
             let Some(batch) = &mut room.batch else { continue };
-            if sub.place as usize >= batch.left[at] {
+            if sub.place as usize >= batch.left[at] || batch.turn <= joined {
                 continue;
             }
             batch.prepare(hot.form, &mut self.deflater);
@@ -411,26 +414,19 @@ impl Hub {
 
     fn tell_left_out(&mut self, slot: u32, key: HubKey, tell: impl FnOnce(&mut Self, &crate::channel::Cell)) {
         let Some(cell) = self.cell(key) else { return };
-        // The socket is full, or else nothing would wait: what is said now goes into the outbox.
-        self.hot[slot as usize].blocked = true;
+        // What is said now goes into the outbox, also where the socket is not full and only its turn has not come.
+        let blocked = std::mem::replace(&mut self.hot[slot as usize].blocked, true);
         tell(self, &cell);
-    }
-
-    fn stash_own(&mut self, slot: u32) {
-        let Some(mut listener) = self.listeners[slot as usize].take() else { return };
-        self.stash_own_in(slot, &mut listener);
-        self.listeners[slot as usize] = Some(listener);
+        self.hot[slot as usize].blocked = blocked;
     }
 
     /// Moves what was said this turn into the outbox.
-    fn stash_own_in(&mut self, slot: u32, listener: &mut Listener) {
+    fn stash_own(&mut self, slot: u32) {
         let hot = &mut self.hot[slot as usize];
         let mut next = hot.own_first;
         (hot.own_first, hot.own_last) = (u32::MAX, u32::MAX);
         while let Some(part) = self.own_parts.get(next as usize).copied() {
-            let bytes = Bytes::copy_from_slice(&self.own[part.start..part.end]);
-            listener.outbox.get_or_insert_default().push(bytes, part.class);
-            hot.waiting = true;
+            self.queue(slot, Bytes::copy_from_slice(&self.own[part.start..part.end]), part.class);
             next = part.next;
         }
     }

@@ -1,5 +1,6 @@
 //! How connections end, and what happens to their memberships.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use everwire_proto::codes::CloseCode;
@@ -13,7 +14,7 @@ use crate::plant::{Bug, planted};
 use crate::session::Phase;
 use crate::time::Now;
 
-/// A membership whose connection ended without a goodbye.
+/// A membership whose connection ended without a goodbye. Ordered by its due time, earliest on top of a heap.
 #[derive(Debug)]
 pub(super) struct Leave {
     pub(super) due_ms: u64,
@@ -23,6 +24,26 @@ pub(super) struct Leave {
     key: SessionKey,
     at: ConnKey,
 }
+
+impl Ord for Leave {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.due_ms, other.holder).cmp(&(self.due_ms, self.holder))
+    }
+}
+
+impl PartialOrd for Leave {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Leave {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Leave {}
 
 impl Turn {
     /// The peer sent a close frame: its session ends, and the close frame is answered. 1000 is a goodbye.
@@ -62,7 +83,7 @@ impl Turn {
                 cell.leave(client, holder);
             } else {
                 let due_ms = now.mono_ms + self.node.settings.times.presence_grace_ms;
-                self.leaves.push_back(Leave { due_ms, cell, client, holder, key, at });
+                self.leaves.push(Leave { due_ms, cell, client, holder, key, at });
             }
         }
         for waiting in self.joining.values_mut() {
@@ -108,15 +129,15 @@ impl Turn {
     /// Memberships whose grace is over leave, unless their session came back to them.
     pub(super) fn run_leaves(&mut self, now: Now) {
         let grace = self.node.settings.times.presence_grace_ms;
-        while self.leaves.front().is_some_and(|leave| leave.due_ms <= now.mono_ms)
-            && let Some(mut leave) = self.leaves.pop_front()
+        while self.leaves.peek().is_some_and(|leave| leave.due_ms <= now.mono_ms)
+            && let Some(mut leave) = self.leaves.pop()
         {
             // Who has just resumed gets a grace to subscribe again.
             let again = self.node.resumed_ms(leave.key, leave.at).map(|at| at + grace);
             match again.filter(|due| *due > now.mono_ms) {
                 Some(due) => {
                     leave.due_ms = due;
-                    self.leaves.push_back(leave);
+                    self.leaves.push(leave);
                 }
                 None if planted(Bug::GhostMember) => {}
                 None => {

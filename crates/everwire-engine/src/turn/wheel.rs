@@ -100,7 +100,7 @@ impl Turn {
         let sweep = self.swept_ms + 1_000;
         let wheel = self.wheel.next_ms();
         let paused = self.paused.peek().map(|Reverse((ms, ..))| *ms);
-        let leave = self.leaves.front().map(|leave| leave.due_ms);
+        let leave = self.leaves.peek().map(|leave| leave.due_ms);
         let wakes = [wheel, paused, leave].into_iter().flatten();
         wakes.fold(sweep, u64::min).max(now.mono_ms)
     }
