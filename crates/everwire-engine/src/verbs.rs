@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::command::{History, Publish};
-use everwire_proto::ids::ClientId;
+use everwire_proto::ids::{ClientId, Epoch};
 use everwire_proto::position::Position;
 use everwire_proto::reply::{HistoryPage, PresencePage};
 
@@ -37,9 +37,12 @@ pub fn history(node: &Node, ask: &History<'_>, now: Now) -> Result<(Arc<Cell>, P
     let options = known_channel(&ask.channel, &node.settings.namespaces)?;
     let query = checked_query(ask, options)?;
     let cell = node.cell(&ask.channel, options, now)?;
-    check_epochs(&cell, &query.given)?;
+    let epoch = query.query.epoch.clone();
     match ask_now(node, cell.clone(), Ask::History(query.query), now)? {
-        Answer::Page(page) => Ok((cell, page)),
+        Answer::Page(page) => {
+            check_epoch(&cell.name, epoch.as_ref(), &page)?;
+            Ok((cell, page))
+        }
         Answer::Published { .. } | Answer::Failed(_) => Err(later()),
     }
 }
@@ -76,16 +79,16 @@ fn later() -> Deny {
     Deny::new(ErrorCode::NotAvailable, "this server's broker can't be asked over HTTP")
 }
 
-/// Whether the positions that were given belong to the stream that is there now.
-pub fn check_epochs(cell: &Cell, given: &[Position]) -> Result<(), Deny> {
-    let top = cell.top();
-    let Some(foreign) = given.iter().find(|p| p.epoch != top.epoch) else { return Ok(()) };
+/// Whether the position that was asked for belongs to the stream that the page is of.
+pub fn check_epoch(channel: &ChannelName, asked: Option<&Epoch>, page: &Page) -> Result<(), Deny> {
+    let Some(foreign) = asked.filter(|epoch| **epoch != page.position.epoch) else { return Ok(()) };
     let text = format!(
         "the position's epoch {} is not that of {}, whose past was lost; start from the position given here",
-        foreign.epoch.as_str(),
-        cell.name.as_str()
+        foreign.as_str(),
+        channel.as_str()
     );
-    Err(Deny { position: Some(top), ..Deny::new(ErrorCode::UnrecoverablePosition, text) })
+    let position = Some(page.position.clone());
+    Err(Deny { position, ..Deny::new(ErrorCode::UnrecoverablePosition, text) })
 }
 
 /// A page of history as it stands on the wire.

@@ -117,7 +117,7 @@ pub enum Read {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) window: Window,
-    interest: Vec<Interest>,
+    pub(super) interest: Vec<Interest>,
     ids: Option<Box<MessageIds>>,
     presence: Option<Box<Presence>>,
     pub(super) foreign: Option<Box<Foreign>>,
@@ -273,6 +273,13 @@ impl Cell {
         }
     }
 
+    /// Forgets what it has and begins at `position`: what came before is the broker's to tell.
+    pub(super) fn restart(&self, state: &mut State, position: Position) {
+        let before = state.window.bytes();
+        state.window.start_at(position);
+        self.account(before, state.window.bytes());
+    }
+
     fn trim(&self, state: &mut State, now: Now) {
         if let Some(limits) = &self.options.history {
             let before = state.window.bytes();
@@ -297,7 +304,11 @@ impl Cell {
         let mut state = self.lock();
         state.interest.retain(|i| i.shard != shard);
         state.last_used_ms = now.mono_ms;
-        state.interest.is_empty()
+        let last = state.interest.is_empty();
+        if last {
+            Self::go_quiet(&mut state);
+        }
+        last
     }
 
     /// Counts a shard's listeners that want presence events, up or down.
@@ -417,7 +428,8 @@ impl Cell {
         let mut state = self.lock();
         self.trim(&mut state, now);
         let window = &state.window;
-        let between = window.messages_between(query.after.unwrap_or(0), query.before.unwrap_or(u64::MAX));
+        let (after, before) = query.bounds(&window.top().epoch);
+        let between = window.messages_between(after, before);
         let mut page = Page {
             position: window.top().clone(),
             floor: window.floor().clone(),
@@ -539,8 +551,10 @@ fn rewind(window: &Window, count: Option<u64>, located: &mut Located) {
 }
 
 /// What to read of a history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryQuery {
+    /// The life of the stream that the offsets below belong to; in another one they bound nothing.
+    pub epoch: Option<Epoch>,
     /// Only messages after this offset.
     pub after: Option<u64>,
     /// Only messages before this offset.
@@ -551,4 +565,25 @@ pub struct HistoryQuery {
     pub limit: usize,
     /// At most so many bytes, but one message at least.
     pub max_bytes: usize,
+}
+
+impl HistoryQuery {
+    /// The exclusive bounds in a stream of this epoch.
+    pub fn bounds(&self, epoch: &Epoch) -> (u64, u64) {
+        if self.epoch.as_ref().is_some_and(|asked| asked != epoch) {
+            return (0, u64::MAX);
+        }
+        (self.after.unwrap_or(0), self.before.unwrap_or(u64::MAX))
+    }
+
+    /// Everything after a position, one page of it.
+    pub fn page_after(position: &Position, max_bytes: usize) -> Self {
+        Self {
+            epoch: Some(position.epoch.clone()),
+            after: Some(position.offset),
+            limit: 1_000,
+            max_bytes,
+            ..Self::default()
+        }
+    }
 }

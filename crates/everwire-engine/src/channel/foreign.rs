@@ -61,13 +61,21 @@ impl Cell {
     /// rebuild of the link. Returns the position after which a page is wanted, if something was missed.
     pub fn attached(&self, position: Position, now: Now) -> Option<Position> {
         let mut state = self.lock();
+        if state.interest.is_empty() {
+            return None;
+        }
         let foreign = state.foreign.as_mut()?;
         if !foreign.live {
             foreign.live = true;
+            foreign.filling = false;
             foreign.early.retain(|offset, a| *offset > position.offset && a.position.epoch == position.epoch);
-            state.window.start_at(position);
+            self.restart(&mut state, position);
             self.tell_interested(&state, Item::Live);
             return self.merge(&mut state, now);
+        }
+        if self.options.history.is_none() {
+            // It has no positions that could have moved.
+            return None;
         }
         let top = state.window.top().clone();
         if position.epoch != top.epoch || position.offset < top.offset {
@@ -79,6 +87,15 @@ impl Cell {
             return Self::want(&mut state);
         }
         self.merge(&mut state, now)
+    }
+
+    /// Nobody on this node listens any more: what comes is not heard, so the window ages, and whoever comes next waits
+    /// for the link like the first one.
+    pub(super) fn go_quiet(state: &mut State) {
+        if let Some(foreign) = &mut state.foreign {
+            foreign.live = false;
+            foreign.early.clear();
+        }
     }
 
     /// The broker refused: everybody who waits is told.

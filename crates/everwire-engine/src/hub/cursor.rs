@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use everwire_proto::ids::ClientId;
 use everwire_proto::position::Position;
 use everwire_proto::reply::{GapReason, Outgoing};
 
@@ -21,12 +22,25 @@ pub(super) struct Cursor {
     next_seq: u64,
     /// The position before it; `None` where the channel has no history.
     last: Option<Position>,
-    /// From this entry on one's own messages are left out, and the cursor stays one for good.
-    mute_from: Option<u64>,
+    /// One's own live messages are left out, and the cursor stays one for good.
+    mute: Option<Mute>,
     /// It fell behind because the socket was full, not because it began in the past.
     slow: bool,
     /// What it needs is no longer in the window: it reads pages of the broker's.
     pages: Option<Box<Pages>>,
+}
+
+/// Live is what comes after this position, the top when it subscribed; in a channel without history, everything.
+#[derive(Debug)]
+struct Mute(Option<Position>);
+
+impl Mute {
+    fn leaves_out(&self, entry: &Entry, client: ClientId) -> bool {
+        let is_replay = |top: &Position| {
+            entry.position.as_ref().is_some_and(|p| p.epoch == top.epoch && p.offset <= top.offset)
+        };
+        entry.is_from(client) && !self.0.as_ref().is_some_and(is_replay)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -41,14 +55,14 @@ impl Cursor {
         Self {
             next_seq: located.next_seq,
             last: located.last.clone(),
-            mute_from: mute.then_some(located.top_seq),
+            mute: mute.then(|| Mute(located.position.clone())),
             slow: false,
             pages: located.fetch.then(Box::default),
         }
     }
 
     pub(super) fn behind(next_seq: u64, last: Option<Position>) -> Self {
-        Self { next_seq, last, mute_from: None, slow: true, pages: None }
+        Self { next_seq, last, mute: None, slow: true, pages: None }
     }
 
     /// A page came, or could not be read.
@@ -71,7 +85,7 @@ impl Cursor {
 
     /// Whether it leaves out one's own messages.
     pub(super) fn is_mute(&self) -> bool {
-        self.mute_from.is_some()
+        self.mute.is_some()
     }
 
     fn evicted(&mut self, to: &Evicted) {
@@ -109,13 +123,13 @@ impl Hub {
         &mut self,
         slot: u32,
         sub: &mut Sub,
-        client: everwire_proto::ids::ClientId,
+        client: ClientId,
         segments: &mut Vec<Segment>,
         until: usize,
     ) -> bool {
         let Some(cursor) = &mut sub.cursor else { return false };
         loop {
-            if cursor.pages.is_some() && self.fill_page(slot, sub.room, cursor, segments, until) {
+            if cursor.pages.is_some() && self.fill_page(slot, sub.room, cursor, client, segments, until) {
                 return self.scratch.len() >= until;
             }
             let Some(room) = self.rooms[sub.room as usize].as_deref() else { return false };
@@ -156,13 +170,13 @@ impl Hub {
         room: u32,
         cursor: &mut Cursor,
         entries: &[Arc<Entry>],
-        client: everwire_proto::ids::ClientId,
+        client: ClientId,
         segments: &mut Vec<Segment>,
     ) {
         let form = self.hot[slot as usize].form;
         for entry in entries {
             let before = std::mem::replace(&mut cursor.last, entry.position.clone());
-            if cursor.mute_from.is_some_and(|from| entry.seq >= from) && entry.is_from(client) {
+            if cursor.mute.as_ref().is_some_and(|mute| mute.leaves_out(entry, client)) {
                 continue;
             }
             self.scratch.extend_from_slice(entry.frame(form, &mut self.deflater));
@@ -176,6 +190,7 @@ impl Hub {
         slot: u32,
         room: u32,
         cursor: &mut Cursor,
+        client: ClientId,
         segments: &mut Vec<Segment>,
         until: usize,
     ) -> bool {
@@ -201,6 +216,10 @@ impl Hub {
         while let Some(entry) = pages.entries.pop_front() {
             let after = |p: &Position| cursor.last.as_ref().is_none_or(|l| p.offset > l.offset);
             if entry.position.as_ref().is_some_and(after) {
+                if cursor.mute.as_ref().is_some_and(|mute| mute.leaves_out(&entry, client)) {
+                    cursor.last.clone_from(&entry.position);
+                    continue;
+                }
                 self.scratch.extend_from_slice(entry.frame(form, &mut self.deflater));
                 cursor.last.clone_from(&entry.position);
                 segments.push(Segment::own(self.scratch.len()));
@@ -254,7 +273,7 @@ impl Hub {
         for sub in &mut listener.subs {
             let Some(cursor) = &sub.cursor else { continue };
             let Some(room) = self.rooms[sub.room as usize].as_deref_mut() else { continue };
-            if cursor.pages.is_some() || cursor.mute_from.is_some() || cursor.next_seq != room.delivered + 1 {
+            if cursor.pages.is_some() || cursor.is_mute() || cursor.next_seq != room.delivered + 1 {
                 continue;
             }
             let moved = room.remove_other(sub.place);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::command::History;
-use everwire_proto::position::Position;
 
 use super::{Deny, Session, position};
 use crate::channel::{HistoryQuery, Namespaces, Options};
@@ -19,8 +18,6 @@ pub struct HistoryAsk {
     pub options: Arc<Options>,
     /// What to read.
     pub query: HistoryQuery,
-    /// The positions that were given; their epoch must be the channel's.
-    pub given: Vec<Position>,
 }
 
 impl Session {
@@ -50,12 +47,14 @@ pub fn checked_query(ask: &History<'_>, options: &Arc<Options>) -> Result<Histor
     }
     let since = ask.since.as_ref().map(position).transpose()?;
     let before = ask.before.as_ref().map(position).transpose()?;
+    let epoch = since.as_ref().or(before.as_ref()).map(|p| p.epoch.clone());
     let query = HistoryQuery {
+        epoch,
         after: since.as_ref().map(|p| p.offset),
         before: before.as_ref().map(|p| p.offset),
         reverse: ask.reverse,
         limit: usize::try_from(limit).unwrap_or(1_000),
         max_bytes: PAGE_BYTES,
     };
-    Ok(HistoryAsk { options: options.clone(), query, given: since.into_iter().chain(before).collect() })
+    Ok(HistoryAsk { options: options.clone(), query })
 }

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::command::Command;
+use everwire_proto::ids::Epoch;
 use everwire_proto::reply::Outgoing;
 
-use super::subscriptions::Joining;
 use super::{Flow, Held, Turn, WAITING_BYTES, channel_of};
-use crate::channel::{Cell, HistoryQuery, Located};
+use crate::channel::{Cell, HistoryQuery};
 use crate::hub::PAGE_BYTES;
 use crate::inbox::{Answer, HubKey, Page};
 use crate::name::ChannelName;
 use crate::ports::{Ask, Asked, Ticket};
 use crate::session::Deny;
 use crate::time::Now;
-use crate::verbs::history_page;
+use crate::verbs::{check_epoch, history_page};
 
 /// What an answer is for.
 #[derive(Debug)]
@@ -23,9 +23,9 @@ pub(super) enum Pending {
     /// A `publish`.
     Publish { slot: u32, generation: u32, id: Option<u64> },
     /// A `history`.
-    History { slot: u32, generation: u32, id: Option<u64>, channel: ChannelName },
+    History { slot: u32, generation: u32, id: Option<u64>, channel: ChannelName, epoch: Option<Epoch> },
     /// The first page of a recovery.
-    Locate { key: HubKey, located: Box<Located>, joining: Box<Joining> },
+    Locate { slot: u32, generation: u32, key: HubKey },
     /// A cursor's next page.
     Page { slot: u32, generation: u32, key: HubKey },
 }
@@ -75,23 +75,27 @@ impl Turn {
             Pending::Publish { slot, generation, id } if self.is_conn(slot, generation) => {
                 self.published(slot, id, &answer);
             }
-            Pending::History { slot, generation, id, channel } if self.is_conn(slot, generation) => {
+            Pending::History { slot, generation, id, channel, epoch } if self.is_conn(slot, generation) => {
                 match &answer {
-                    Answer::Page(page) => {
-                        self.say(slot, id, &Outgoing::History(history_page(&channel, page)));
-                    }
+                    Answer::Page(page) => match check_epoch(&channel, epoch.as_ref(), page) {
+                        Ok(()) => self.say(slot, id, &Outgoing::History(history_page(&channel, page))),
+                        Err(deny) => self.refuse(slot, id, &deny),
+                    },
                     Answer::Failed(code) => self.refuse(slot, id, &failed(*code)),
                     Answer::Published { .. } => {}
                 }
             }
-            Pending::Locate { key, located, joining } => {
-                self.located(key, *located, &joining, page_of(answer), now);
+            Pending::Locate { slot, generation, key } if self.is_conn(slot, generation) => {
+                self.located(key, slot, page_of(answer), now);
             }
             Pending::Page { slot, generation, key } if self.is_conn(slot, generation) => {
                 self.hub.page(slot, key, page_of(answer));
             }
             // Whoever asked is gone.
-            Pending::Publish { .. } | Pending::History { .. } | Pending::Page { .. } => {}
+            Pending::Publish { .. }
+            | Pending::History { .. }
+            | Pending::Locate { .. }
+            | Pending::Page { .. } => {}
         }
     }
 
@@ -121,9 +125,7 @@ impl Turn {
     pub(super) fn ask_wanted(&mut self, now: Now) {
         for wanted in self.hub.take_wanted() {
             let Some(cell) = self.hub.cell(wanted.key) else { continue };
-            let after = Some(wanted.after.offset);
-            let query =
-                HistoryQuery { after, before: None, reverse: false, limit: 1_000, max_bytes: PAGE_BYTES };
+            let query = HistoryQuery::page_after(&wanted.after, PAGE_BYTES);
             let generation = self.generations[wanted.slot as usize];
             let pending = Pending::Page { slot: wanted.slot, generation, key: wanted.key };
             self.ask(&cell, Ask::History(query), pending, now);

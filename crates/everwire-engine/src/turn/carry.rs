@@ -15,7 +15,7 @@ use crate::node::Seat;
 use crate::ports::Ask;
 use crate::session::{Deny, HistoryAsk, Phase, PresenceAsk, PublishAsk, member_token};
 use crate::time::Now;
-use crate::verbs::{check_epochs, presence_page};
+use crate::verbs::presence_page;
 
 impl Turn {
     pub(super) fn command(&mut self, slot: u32, id: Option<u64>, command: Command<'_>, now: Now) {
@@ -174,9 +174,9 @@ impl Turn {
         now: Now,
     ) -> Result<(), Deny> {
         let cell = self.node.cell(channel, &ask.options, now)?;
-        check_epochs(&cell, &ask.given)?;
         let generation = self.generations[slot as usize];
-        let pending = Pending::History { slot, generation, id, channel: cell.name.clone() };
+        let (channel, epoch) = (cell.name.clone(), ask.query.epoch.clone());
+        let pending = Pending::History { slot, generation, id, channel, epoch };
         self.ask(&cell, Ask::History(ask.query), pending, now);
         Ok(())
     }

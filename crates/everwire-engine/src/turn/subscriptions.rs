@@ -20,6 +20,8 @@ pub(super) struct Joining {
     pub(super) generation: u32,
     pub(super) id: Option<u64>,
     pub(super) ask: SubscribeAsk,
+    /// The page was asked for; it stays here until then, so that its room stays too.
+    fetching: bool,
 }
 
 impl Turn {
@@ -36,7 +38,7 @@ impl Turn {
             return Err(already(channel));
         }
         let Some(cell) = self.hub.cell(key) else { return Ok(()) };
-        let joining = Joining { slot, generation: self.generations[slot as usize], id, ask };
+        let joining = Joining { slot, generation: self.generations[slot as usize], id, ask, fetching: false };
         if cell.is_live() {
             self.join(key, &cell, joining, now);
         } else {
@@ -68,33 +70,33 @@ impl Turn {
     }
 
     /// The channel is live: finds where the subscriber begins, asking the broker for a past that is not here.
-    fn join(&mut self, key: HubKey, cell: &std::sync::Arc<Cell>, joining: Joining, now: Now) {
+    fn join(&mut self, key: HubKey, cell: &std::sync::Arc<Cell>, mut joining: Joining, now: Now) {
         let located = cell.locate(&joining.ask.wanted, now);
         if !located.fetch {
             self.joined(key, cell, &joining, &located);
             return;
         }
-        let after = joining.ask.wanted.since.as_ref().map(|p| p.offset);
-        let query = HistoryQuery { after, before: None, reverse: false, limit: 1_000, max_bytes: PAGE_BYTES };
+        let since = joining.ask.wanted.since.as_ref().unwrap_or(&cell.top()).clone();
+        let query = HistoryQuery::page_after(&since, PAGE_BYTES);
         self.begin_waiting(joining.slot, cell.name.as_str());
-        let pending = Pending::Locate { key, located: Box::new(located), joining: Box::new(joining) };
+        let pending = Pending::Locate { slot: joining.slot, generation: joining.generation, key };
+        joining.fetching = true;
+        self.joining.entry(key).or_default().push(joining);
         self.ask(cell, Ask::History(query), pending, now);
     }
 
     /// The page that a recovery needs is here, or is not to be had.
-    pub(super) fn located(
-        &mut self,
-        key: HubKey,
-        mut located: Located,
-        joining: &Joining,
-        page: Option<Page>,
-        now: Now,
-    ) {
-        if !self.is_conn(joining.slot, joining.generation) {
-            return;
+    pub(super) fn located(&mut self, key: HubKey, slot: u32, page: Option<Page>, now: Now) {
+        let Some(waiting) = self.joining.get_mut(&key) else { return };
+        let Some(at) = waiting.iter().position(|j| j.slot == slot && j.fetching) else { return };
+        let joining = waiting.swap_remove(at);
+        if waiting.is_empty() {
+            self.joining.remove(&key);
         }
         let Some(cell) = self.hub.cell(key) else { return };
-        let since = joining.ask.wanted.since.as_ref();
+        // Anew: the window went on while the page was on its way.
+        let mut located = cell.locate(&joining.ask.wanted, now);
+        let since = joining.ask.wanted.since.as_ref().filter(|_| located.fetch);
         let page = page.filter(|p| {
             let reaches = |s: &everwire_proto::position::Position| {
                 p.floor.epoch == s.epoch && p.floor.offset <= s.offset && p.position.offset >= s.offset
@@ -110,7 +112,7 @@ impl Turn {
             located.last = since.cloned();
             located.gap = None;
         }
-        self.joined(key, &cell, joining, &located);
+        self.joined(key, &cell, &joining, &located);
         if page.is_some() {
             self.hub.page(joining.slot, key, page);
         }
@@ -175,7 +177,12 @@ impl Turn {
     /// The link of a channel stands: everybody who waited is answered.
     pub(super) fn channel_live(&mut self, key: HubKey, now: Now) {
         let Some(cell) = self.hub.cell(key) else { return };
-        for joining in self.joining.remove(&key).unwrap_or_default() {
+        let (fetching, waiting): (Vec<_>, Vec<_>) =
+            self.joining.remove(&key).unwrap_or_default().into_iter().partition(|j| j.fetching);
+        if !fetching.is_empty() {
+            self.joining.insert(key, fetching);
+        }
+        for joining in waiting {
             if self.is_conn(joining.slot, joining.generation) {
                 let slot = joining.slot;
                 self.join(key, &cell, joining, now);
