@@ -22,3 +22,5 @@ pub mod hub;
 pub mod session;
 pub mod verbs;
 pub mod turn;
+#[cfg(feature = "testing")]
+pub mod testing;

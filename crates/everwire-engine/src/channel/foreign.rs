@@ -73,10 +73,8 @@ impl Cell {
             self.tell_interested(&state, Item::Live);
             return self.merge(&mut state, now);
         }
-        if self.options.history.is_none() {
-            // It has no positions that could have moved.
-            return None;
-        }
+        // Without history it has no positions that could have moved.
+        self.options.history.as_ref()?;
         let top = state.window.top().clone();
         if position.epoch != top.epoch || position.offset < top.offset {
             // Also an offset that went back under the same epoch: the broker lost its tail (brokers.md, rule 7).

@@ -1,0 +1,370 @@
+//! Nodes with their shards, and the connections between them and the clients: the part that the server's shell plays.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use everwire_proto::codes::ErrorCode;
+
+use super::central::{Central, Link, LinkFaults};
+use super::ledger::Check;
+use super::pipe::{Down, Up};
+use super::seed::{Rng, Seeded};
+use crate::channel::Shared;
+use crate::entry::Form;
+use crate::inbox::Inbox;
+use crate::limits::NodeLimits;
+use crate::memory::Memory;
+use crate::name::ChannelName;
+use crate::node::{Node, Settings};
+use crate::ports::{Authority, Broker, Identity};
+use crate::time::{Entropy, Now};
+use crate::turn::{Carrier, Flow, Peer, Sent, Turn};
+
+/// One connection, as both sides see it.
+pub(super) struct Conn {
+    pub(super) node: usize,
+    pub(super) slot: u32,
+    pub(super) up: VecDeque<Up>,
+    pub(super) down: Down,
+    held: bool,
+    /// The server has it.
+    pub(super) open: bool,
+    /// Nothing gets through any more, and nobody says so.
+    pub(super) silent: bool,
+    /// The client cut it; the server learns of it then.
+    pub(super) reset_at_ms: Option<u64>,
+    /// When the server last received something.
+    pub(super) heard_ms: u64,
+    /// The client that the server takes it for, and since when.
+    pub(super) client: Option<(String, u64)>,
+    /// What it was subscribed to when last seen.
+    pub(super) channels: BTreeSet<String>,
+    /// What it had asked for when last seen: it may be in and out again within a turn.
+    joining: BTreeSet<String>,
+    /// When it ended for the server without a goodbye: its memberships have a grace.
+    pub(super) ended_ms: Option<u64>,
+    goodbye: bool,
+}
+
+pub(super) struct Shard {
+    pub(super) turn: Turn,
+    slots: Vec<Option<usize>>,
+}
+
+pub(super) struct SimNode {
+    pub(super) node: Arc<Node>,
+    pub(super) shards: Vec<Shard>,
+}
+
+/// A token is the name of a user here.
+struct Named;
+
+impl Authority for Named {
+    fn check(&self, token: &str, _now: Now) -> Result<Identity, (ErrorCode, String)> {
+        Ok(Identity { user: Some(token.into()), ..Identity::default() })
+    }
+}
+
+/// How nodes are made.
+#[derive(Clone)]
+pub(super) struct Recipe {
+    pub(super) settings: Settings,
+    pub(super) limits: NodeLimits,
+    pub(super) shards: u16,
+    pub(super) pipe_bytes: usize,
+}
+
+pub(super) struct Cluster {
+    pub(super) recipe: Recipe,
+    pub(super) nodes: Vec<SimNode>,
+    pub(super) links: Vec<Arc<Link>>,
+    pub(super) central: Option<Arc<Central>>,
+    pub(super) conns: Vec<Conn>,
+    pub(super) now: Now,
+    pub(super) link_faults: LinkFaults,
+    seed: u64,
+}
+
+/// A shard's sockets.
+struct Sockets<'a> {
+    conns: &'a mut [Conn],
+    slots: &'a [Option<usize>],
+    rng: &'a mut Rng,
+}
+
+impl Carrier for Sockets<'_> {
+    fn send(&mut self, slot: u32, bytes: &[u8]) -> Sent {
+        match self.slots.get(slot as usize).copied().flatten() {
+            Some(conn) => self.conns[conn].down.write(bytes, self.rng),
+            None => Sent::Gone,
+        }
+    }
+}
+
+impl Cluster {
+    pub(super) fn new(recipe: Recipe, nodes: usize, central: Option<Arc<Central>>, seed: u64) -> Self {
+        let now = Now { mono_ms: 1_000, unix_ms: 1_700_000_000_000 };
+        let mut cluster = Self {
+            recipe,
+            nodes: Vec::new(),
+            links: Vec::new(),
+            central,
+            conns: Vec::new(),
+            now,
+            link_faults: LinkFaults::default(),
+            seed,
+        };
+        for _ in 0..nodes {
+            let (node, link) = cluster.make_node();
+            cluster.nodes.push(node);
+            cluster.links.extend(link);
+        }
+        cluster
+    }
+
+    fn make_node(&mut self) -> (SimNode, Option<Arc<Link>>) {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let Recipe { settings, limits, shards, .. } = self.recipe.clone();
+        let inboxes = (0..shards).map(|_| Arc::new(Inbox::new(limits.inbox_bytes))).collect();
+        let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into() });
+        let entropy: Arc<dyn Entropy> = Arc::new(Seeded::new(self.seed));
+        let link = self.central.clone().map(|central| Link::new(central, shared.clone()));
+        let broker: Arc<dyn Broker> = match &link {
+            Some(link) => link.clone(),
+            None => Arc::new(Memory::new(shared.clone(), entropy.clone())),
+        };
+        let node = Arc::new(Node::new(settings, shared, broker, Arc::new(Named), entropy));
+        let shard = |number| Shard { turn: Turn::new(node.clone(), number, self.now), slots: Vec::new() };
+        let shards = (0..shards).map(shard).collect();
+        (SimNode { node, shards }, link)
+    }
+
+    /// A client connects; the number of the connection.
+    pub(super) fn dial(&mut self, node: usize, shard: usize, form: Form) -> usize {
+        let number = self.conns.len();
+        let there = &mut self.nodes[node].shards[shard];
+        let free = there.slots.iter().position(Option::is_none);
+        let slot = free.unwrap_or_else(|| {
+            there.slots.push(None);
+            there.slots.len() - 1
+        });
+        there.slots[slot] = Some(number);
+        let slot = u32::try_from(slot).expect("a simulation is small");
+        there.turn.open(slot, Peer { form, token: None }, self.now);
+        self.conns.push(Conn {
+            node,
+            slot,
+            up: VecDeque::new(),
+            down: Down::new(self.recipe.pipe_bytes),
+            held: false,
+            open: true,
+            silent: false,
+            reset_at_ms: None,
+            heard_ms: self.now.mono_ms,
+            client: None,
+            channels: BTreeSet::new(),
+            joining: BTreeSet::new(),
+            ended_ms: None,
+            goodbye: false,
+        });
+        number
+    }
+
+    /// One turn of one shard.
+    pub(super) fn turn(&mut self, node: usize, shard: usize, rng: &mut Rng) -> Check {
+        let now = self.now;
+        let there = &mut self.nodes[node].shards[shard];
+        for slot in 0..there.slots.len() {
+            let Some(number) = there.slots[slot] else { continue };
+            read_one(there, slot, &mut self.conns[number], now, rng);
+        }
+        there.turn.take_inbox(now);
+        there.turn.run_wheel(now);
+        let budget = if rng.chance(300) { 1 + rng.below(4) } else { 512 };
+        let mut sockets = Sockets { conns: &mut self.conns, slots: &there.slots, rng };
+        there.turn.flush(&mut sockets, now, budget);
+        for slot in there.turn.take_finished() {
+            there.turn.closed(slot, now);
+            if let Some(number) = there.slots[slot as usize].take() {
+                self.conns[number].open = false;
+                self.conns[number].end(now);
+            }
+        }
+        for slot in there.turn.take_released() {
+            if let Some(number) = there.slots[slot as usize] {
+                self.conns[number].held = false;
+            }
+        }
+        self.look(node, shard)
+    }
+
+    /// Notes how the shard sees its connections now.
+    fn look(&mut self, node: usize, shard: usize) -> Check {
+        let limit = self.recipe.settings.limits.outbox_bytes as usize;
+        let there = &mut self.nodes[node].shards[shard];
+        for at in 0..there.slots.len() {
+            let Some(conn) = there.slots[at].map(|n| &mut self.conns[n]) else { continue };
+            let slot = conn.slot;
+            conn.note(there, self.now);
+            if there.turn.has_ended(slot) {
+                conn.end(self.now);
+            }
+            // One reply may stand on top of the limit before the connection is ended for it.
+            let waiting = there.turn.waiting_at(slot);
+            if waiting > limit + SLACK_BYTES {
+                return Err(format!(
+                    "promise 7: {waiting} bytes wait for one connection, the limit is {limit}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A node dies and is started anew; the connections it had.
+    pub(super) fn kill_node(&mut self, node: usize, rng: &mut Rng) -> Vec<usize> {
+        let (fresh, link) = self.make_node();
+        if let Some(link) = link {
+            let old = std::mem::replace(&mut self.links[node], link);
+            old.break_down(&self.links, rng, self.now);
+        }
+        self.nodes[node] = fresh;
+        let mut lost = Vec::new();
+        for (number, conn) in self.conns.iter_mut().enumerate().filter(|(_, c)| c.node == node) {
+            if conn.open {
+                lost.push(number);
+            }
+            conn.open = false;
+            conn.client = None;
+        }
+        lost
+    }
+
+    /// Who is in a channel at a node, by the cell itself.
+    pub(super) fn members(&self, node: usize, channel: &str) -> BTreeSet<String> {
+        let Some(cell) = self.nodes[node].node.find(channel) else { return BTreeSet::new() };
+        cell.presence(usize::MAX, None).members.iter().map(|m| m.client.to_string()).collect()
+    }
+
+    /// Promise 6: whoever is a member has a reason to be, and whoever has a reason is one.
+    pub(super) fn check_members(&self, channels: &[&str]) -> Check {
+        for (node, channel) in (0..self.nodes.len()).flat_map(|n| channels.iter().map(move |c| (n, *c))) {
+            let members = self.members(node, channel);
+            let reasons = self.reasons(node, channel);
+            for member in &members {
+                let until = reasons.get(member.as_str()).copied().unwrap_or(0);
+                if until.saturating_add(LATE_MS) < self.now.mono_ms {
+                    return Err(format!("promise 6: {channel}: {member} is a ghost since {until}"));
+                }
+            }
+            for (client, until) in reasons {
+                if until == u64::MAX && !members.contains(client) {
+                    return Err(format!("promise 6: {channel}: {client} is subscribed and no member"));
+                }
+            }
+        }
+        self.check_silence()
+    }
+
+    /// Until when each client may be a member; for ever while it is subscribed.
+    fn reasons(&self, node: usize, channel: &str) -> BTreeMap<&str, u64> {
+        let grace = self.recipe.settings.times.presence_grace_ms;
+        let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+        let here = || self.conns.iter().filter(|c| c.node == node);
+        for conn in here().filter(|c| c.channels.contains(channel)) {
+            let Some((client, _)) = &conn.client else { continue };
+            let until = match conn.ended_ms {
+                None if conn.open => u64::MAX,
+                None => 0,
+                Some(at) => at + grace,
+            };
+            let reason = reasons.entry(client).or_default();
+            *reason = until.max(*reason);
+        }
+        for (client, since) in here().filter_map(|c| c.client.as_ref()) {
+            // Whoever resumes has a grace to subscribe again.
+            if let Some(reason) = reasons.get_mut(client.as_str()) {
+                *reason = (*reason).max(since + grace);
+            }
+        }
+        reasons
+    }
+
+    /// Promise 6, second half: what died in silence is noticed in time.
+    fn check_silence(&self) -> Check {
+        let times = &self.recipe.settings.times;
+        let limit = times.heartbeat_ms + times.heartbeat_grace_ms + LATE_MS;
+        let silent = |c: &&Conn| c.open && c.ended_ms.is_none() && c.heard_ms + limit < self.now.mono_ms;
+        match self.conns.iter().find(silent) {
+            Some(conn) => Err(format!("section 5: nothing was heard since {} and it is kept", conn.heard_ms)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A shard that has not had its turn for so long is late, in a simulation.
+const LATE_MS: u64 = 2_000;
+
+/// What may stand behind a full outbox: the close frame that ends the connection for it.
+const SLACK_BYTES: usize = 128;
+
+impl Conn {
+    fn end(&mut self, now: Now) {
+        if self.ended_ms.is_none() {
+            self.ended_ms = Some(now.mono_ms);
+            self.channels.append(&mut self.joining);
+            if self.goodbye {
+                self.channels.clear();
+            }
+        }
+    }
+}
+
+/// What a shard reads of one connection in one turn.
+fn read_one(there: &mut Shard, at: usize, conn: &mut Conn, now: Now, rng: &mut Rng) {
+    let slot = conn.slot;
+    if conn.down.has_room_again() && !conn.silent {
+        there.turn.writable(slot);
+    }
+    let most = 1 + rng.below(8);
+    for _ in 0..most {
+        if conn.held || conn.silent || there.turn.is_full() {
+            break;
+        }
+        let Some(up) = conn.up.pop_front() else { break };
+        conn.heard_ms = now.mono_ms;
+        there.turn.heard(slot, now);
+        match up {
+            Up::Life => {}
+            Up::Close(code) => {
+                conn.note(there, now);
+                conn.goodbye = code == 1000;
+                there.turn.peer_closed(slot, Some(code), now);
+            }
+            Up::Message(message) => match there.turn.message(slot, &message, now) {
+                Flow::Continue => {}
+                Flow::Hold => conn.held = true,
+                Flow::Stop => conn.up.clear(),
+            },
+        }
+    }
+    conn.note(there, now);
+    if conn.reset_at_ms.is_some_and(|ms| ms <= now.mono_ms) {
+        there.turn.closed(slot, now);
+        there.slots[at] = None;
+        conn.open = false;
+        conn.end(now);
+    }
+}
+
+impl Conn {
+    fn note(&mut self, there: &mut Shard, now: Now) {
+        let Some(client) = there.turn.client_at(self.slot) else { return };
+        let client = client.to_string();
+        if self.client.as_ref().is_none_or(|(known, _)| *known != client) {
+            self.client = Some((client, now.mono_ms));
+        }
+        let named = |list: Vec<ChannelName>| list.iter().map(|c| c.as_str().to_owned()).collect();
+        self.channels = named(there.turn.channels_at(self.slot));
+        self.joining = named(there.turn.joining_at(self.slot));
+    }
+}
