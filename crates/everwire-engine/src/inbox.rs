@@ -3,8 +3,12 @@
 //! Its lock is a leaf: it is held to append or to swap, never while another lock is taken, so it may be taken under
 //! a cell's lock.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
+
+#[cfg(loom)]
+use loom::sync::{Mutex, MutexGuard};
+#[cfg(not(loom))]
+use std::sync::{Mutex, MutexGuard};
 
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::position::Position;
@@ -110,8 +114,6 @@ struct Waiting {
 pub struct Inbox {
     waiting: Mutex<Waiting>,
     limit_bytes: usize,
-    /// True from the first push into an empty inbox until the shard takes: one wake a turn.
-    woken: AtomicBool,
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -121,7 +123,6 @@ impl Inbox {
         Self {
             waiting: Mutex::new(Waiting { items: Vec::new(), bytes: 0 }),
             limit_bytes,
-            woken: AtomicBool::new(false),
             wake: OnceLock::new(),
         }
     }
@@ -137,43 +138,34 @@ impl Inbox {
 
     /// Appends, whatever the inbox holds: for what is bounded elsewhere.
     pub fn push(&self, item: Item) {
-        let weight = item.weight();
-        {
-            let mut waiting = self.lock();
-            waiting.bytes += weight;
-            waiting.items.push(item);
-        }
-        self.ring();
+        self.append(item, usize::MAX);
     }
 
     /// Appends unless the inbox is over its byte limit.
     pub fn push_within(&self, item: Item) -> Pushed {
-        let weight = item.weight();
-        {
-            let mut waiting = self.lock();
-            if waiting.bytes > self.limit_bytes {
-                return Pushed::Full;
-            }
-            waiting.bytes += weight;
-            waiting.items.push(item);
-        }
-        self.ring();
-        Pushed::Taken
+        self.append(item, self.limit_bytes)
     }
 
-    fn ring(&self) {
-        if !self.woken.swap(true, Ordering::AcqRel)
-            && let Some(wake) = self.wake.get()
-        {
+    fn append(&self, item: Item, limit_bytes: usize) -> Pushed {
+        let first = {
+            let mut waiting = self.lock();
+            if waiting.bytes > limit_bytes {
+                return Pushed::Full;
+            }
+            waiting.bytes += item.weight();
+            waiting.items.push(item);
+            waiting.items.len() == 1
+        };
+        // Whoever fills an empty inbox wakes the shard, which takes all there is: one wake a turn.
+        if first && let Some(wake) = self.wake.get() {
             wake();
         }
+        Pushed::Taken
     }
 
     /// Moves everything that waits into `into`, which must be empty; its room is given back for the next pushes.
     pub fn take(&self, into: &mut Vec<Item>) {
         debug_assert!(into.is_empty());
-        // Before the swap: a push that comes after it finds `false` and wakes again; one before it is taken now.
-        self.woken.store(false, Ordering::Release);
         let mut waiting = self.lock();
         std::mem::swap(&mut waiting.items, into);
         waiting.bytes = 0;
