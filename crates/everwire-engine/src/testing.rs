@@ -16,7 +16,9 @@ mod report;
 mod client;
 mod cluster;
 mod sim;
+pub mod conformance;
 
+pub use central::simulated_broker;
 pub use report::Report;
 pub use seed::{Rng, Seeded};
 pub use sim::{Failure, Plan, World, run};

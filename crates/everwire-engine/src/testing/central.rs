@@ -409,6 +409,19 @@ impl Link {
     }
 }
 
+/// The simulated broker on its own, with a link that does what it should, and what carries on it.
+pub fn simulated_broker(shared: Arc<Shared>) -> (Arc<dyn Broker>, Box<dyn FnMut(Now)>) {
+    let links = [Link::new(Central::new(5, 1_000), shared)];
+    let broker = links[0].clone();
+    let carry = move |now| {
+        for _ in 0..4 {
+            links[0].carry_up(&links, now);
+            links[0].carry_down(now);
+        }
+    };
+    (broker, Box::new(carry))
+}
+
 fn fan_out(all: &[Arc<Link>], channel: &str, delivery: &Delivery) {
     for link in all {
         let mut wire = lock(&link.wire);
