@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use everwire_proto::codes::ErrorCode;
 use everwire_proto::ids::Epoch;
 
-use crate::channel::{Cell, Options, Shared};
+use crate::channel::{Cell, Options, Shared, Unpublished};
 use crate::inbox::Answer;
 use crate::name::ChannelName;
 use crate::plant::{Bug, planted};
@@ -43,7 +44,8 @@ impl Broker for Memory {
                 Ok(done) => {
                     Asked::Now(Answer::Published { position: done.position, duplicate: done.duplicate })
                 }
-                Err(draft) => Asked::Dead(Ask::Publish(*draft)),
+                Err(Unpublished::Dead(draft)) => Asked::Dead(Ask::Publish(*draft)),
+                Err(Unpublished::Full) => Asked::Now(Answer::Failed(ErrorCode::Overloaded)),
             },
         }
     }
@@ -51,4 +53,59 @@ impl Broker for Memory {
     fn attach(&self, _cell: &Arc<Cell>, _now: Now) {}
 
     fn detach(&self, _cell: &Arc<Cell>, _now: Now) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use everwire_proto::payload::Payload;
+
+    use super::*;
+    use crate::channel::{Draft, Publisher};
+    use crate::inbox::{HubKey, Inbox};
+    use crate::limits::NodeLimits;
+
+    struct Zero;
+
+    impl Entropy for Zero {
+        fn bits(&self) -> u128 {
+            0
+        }
+    }
+
+    fn draft() -> Draft {
+        Draft {
+            payload: Payload::Json(format!("\"{}\"", "x".repeat(1_000)).into_bytes().into()),
+            message_id: None,
+            publisher: Publisher::Backend,
+            from: None,
+            tags: Box::default(),
+            volatile: false,
+        }
+    }
+
+    /// Channels in use can't be evicted; they stop growing, and at twice the budget nothing is stored any more.
+    #[test]
+    fn the_history_of_channels_in_use_is_bounded() {
+        let limits = NodeLimits { history_bytes: 50_000, ..NodeLimits::default() };
+        let inboxes = vec![Arc::new(Inbox::new(1 << 20))];
+        let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into() });
+        let broker = Memory::new(shared.clone(), Arc::new(Zero));
+        let now = Now { mono_ms: 1, unix_ms: 1 };
+        let (mut refused, mut most) = (0, 0);
+        for index in 0..100 {
+            let name = ChannelName::parse(&index.to_string()).unwrap();
+            let cell = broker.cell(name, Arc::new(Options::open()), now);
+            cell.enter_interest(0, HubKey { index, generation: 0 }, now);
+            let cell = Arc::new(cell);
+            for _ in 0..20 {
+                let ask = Ask::Publish(draft());
+                let answer = broker.ask(&cell, ask, Ticket { shard: 0, number: 0 }, now);
+                refused += u32::from(matches!(answer, Asked::Now(Answer::Failed(ErrorCode::Overloaded))));
+                most = most.max(shared.history_bytes.load(Ordering::Relaxed));
+            }
+        }
+        assert!(refused > 0 && (100_000..105_000).contains(&most), "{refused} refused, {most} bytes at most");
+    }
 }

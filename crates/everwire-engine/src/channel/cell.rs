@@ -60,6 +60,15 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
+/// Why a publish was not taken.
+#[derive(Clone, Debug)]
+pub enum Unpublished {
+    /// The cell was evicted; here is the draft back, look the channel up again.
+    Dead(Box<Draft>),
+    /// The node keeps twice the history that it may: so many channels are in use that their newest messages alone do.
+    Full,
+}
+
 /// One shard's interest in a channel.
 #[derive(Clone, Copy, Debug)]
 pub struct Interest {
@@ -183,15 +192,20 @@ impl Cell {
         self.dead.load(Ordering::Acquire)
     }
 
-    /// Numbers, appends and hands out: life of a message, stop 6. `Err`: the cell is dead; here is
-    /// the draft back, look the channel up again.
+    /// Numbers, appends and hands out: life of a message, stop 6.
     ///
     /// Only for cells numbered here; a foreign one's broker numbers.
-    pub fn publish(&self, draft: Draft, now: Now) -> Result<Appended, Box<Draft>> {
+    ///
+    /// # Errors
+    /// [`Unpublished`]; nothing happened.
+    pub fn publish(&self, draft: Draft, now: Now) -> Result<Appended, Unpublished> {
         // life 6/9: one atomic step per channel: dedupe, number, append, hand to each interested shard.
         let mut state = self.lock();
         if self.is_dead() {
-            return Err(Box::new(draft));
+            return Err(Unpublished::Dead(Box::new(draft)));
+        }
+        if !draft.volatile && self.options.history.is_some() && self.history_is_over(2) {
+            return Err(Unpublished::Full);
         }
         state.last_used_ms = now.mono_ms;
         let limits = &self.shared.limits;
@@ -244,6 +258,10 @@ impl Cell {
             let before = state.window.bytes();
             state.window.push(entry.clone());
             state.window.trim(limits, now.unix_ms);
+            if self.history_is_over(1) {
+                // Idle channels are evicted, but there may be none: then no channel grows.
+                state.window.shrink_to(before);
+            }
             self.account(before, state.window.bytes());
         }
         for interest in &mut state.interest {
@@ -263,6 +281,12 @@ impl Cell {
                 }
             }
         }
+    }
+
+    /// Whether all cells together keep more than so many times the node's limit.
+    fn history_is_over(&self, times: usize) -> bool {
+        let limit = self.shared.limits.history_bytes.saturating_mul(times);
+        self.shared.history_bytes.load(Ordering::Relaxed) > limit
     }
 
     fn account(&self, before: usize, after: usize) {
@@ -538,6 +562,11 @@ impl Cell {
         let mut state = self.lock();
         if !state.window.is_empty() {
             self.trim(&mut state, now);
+        }
+        if let Some(ids) = &mut state.ids
+            && ids.forget_old(now.unix_ms, self.shared.limits.message_id_ms)
+        {
+            state.ids = None;
         }
     }
 }

@@ -55,6 +55,12 @@ impl MessageIds {
         self.forget(now_ms, u64::MAX, keep);
     }
 
+    /// Forgets what is too old. Whether nothing is left.
+    pub(super) fn forget_old(&mut self, now_ms: u64, keep_ms: u64) -> bool {
+        self.forget(now_ms, keep_ms, usize::MAX);
+        self.order.is_empty()
+    }
+
     fn forget(&mut self, now_ms: u64, keep_ms: u64, keep: usize) {
         while let Some((at, _)) = self.order.front() {
             if self.order.len() <= keep && now_ms.saturating_sub(*at) <= keep_ms {

@@ -94,6 +94,13 @@ impl Window {
         }
     }
 
+    /// Drops the oldest entries down to so many bytes, but never the newest one.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        while self.bytes > bytes && self.entries.len() > 1 {
+            self.drop_first();
+        }
+    }
+
     fn drop_first(&mut self) {
         let Some(first) = self.entries.pop_front() else { return };
         self.bytes -= first.weight();
