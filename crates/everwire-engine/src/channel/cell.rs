@@ -106,7 +106,9 @@ pub struct Located {
     pub next_seq: u64,
     /// The first entry that did not exist yet.
     pub top_seq: u64,
-    /// The position before that one.
+    /// The position before `top_seq`; `position` is an older one where a page was read before this was found.
+    pub top: Option<Position>,
+    /// The position before `next_seq`.
     pub last: Option<Position>,
     /// What it must be told first.
     pub gap: Option<(Position, Position, GapReason)>,
@@ -389,6 +391,7 @@ impl Cell {
             replaying: None,
             next_seq,
             top_seq: next_seq,
+            top: None,
             last: None,
             gap: None,
             fetch: false,
@@ -398,6 +401,7 @@ impl Cell {
             return located;
         }
         located.position = Some(top.clone());
+        located.top = Some(top.clone());
         located.last = Some(top.clone());
         let Some(since) = &wanted.since else {
             rewind(window, wanted.rewind, &mut located);

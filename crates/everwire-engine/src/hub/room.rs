@@ -58,7 +58,7 @@ impl Room {
     pub(super) fn begin(&mut self, located: &Located) {
         self.fresh = false;
         self.delivered = located.top_seq - 1;
-        self.position = located.position.clone();
+        self.position = located.top.clone();
     }
 
     pub(super) fn is_empty(&self) -> bool {
