@@ -83,7 +83,7 @@ fn subscribe() -> Vec<Case> {
     let rewind = Subscribe { rewind: Some(100), presence: true, ..plain.clone() };
     vec![
         case("subscribe", 2, Command::Subscribe(plain.clone())),
-        case("subscribe.since", 3, Command::Subscribe(Subscribe { since: Some(since(7)), ..plain })),
+        case("subscribe.since", 4, Command::Subscribe(Subscribe { since: Some(since(7)), ..plain })),
         case("subscribe.rewind", 2, Command::Subscribe(rewind)),
         case("subscribe.quiet", 2, Command::Subscribe(quiet)),
         case("subscribe.rate", None, Command::Subscribe(rate)),

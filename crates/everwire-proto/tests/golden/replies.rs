@@ -148,9 +148,9 @@ fn subscribed() -> Vec<Case> {
     vec![
         case("subscribed", 2, one(Some(at("e1", 0)), None, None)),
         case("subscribed.live", 2, Outgoing::Subscribed(live)),
-        case("subscribed.recovered", 3, one(Some(at("e1", 9)), Some(true), Some(2))),
-        case("subscribed.current", 3, one(Some(at("e1", 7)), Some(true), Some(0))),
-        case("subscribed.lost", 3, one(Some(at("e2", 4)), Some(false), Some(0))),
+        case("subscribed.recovered", 4, one(Some(at("e1", 9)), Some(true), Some(2))),
+        case("subscribed.current", 4, one(Some(at("e1", 7)), Some(true), Some(0))),
+        case("subscribed.lost", 4, one(Some(at("e2", 4)), Some(false), Some(0))),
         case("subscribed.rewound", 2, Outgoing::Subscribed(rewound)),
         case("unsubscribed", 3, Outgoing::Unsubscribed { channel: LOBBY, because: None }),
         case("unsubscribed.out", None, ended("permission_denied", out, false)),
