@@ -2,6 +2,7 @@
 
 mod api;
 mod pages;
+mod frame;
 mod errors_page;
 mod stats;
 
@@ -12,7 +13,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
@@ -68,8 +69,8 @@ async fn stats(
     response
 }
 
-async fn errors(headers: HeaderMap) -> Response<Body> {
-    pages::respond(errors_page::page().into_bytes(), "text/html; charset=utf-8", &headers)
+async fn errors(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response<Body> {
+    pages::respond(errors_page::page(site.config.pages).into_bytes(), "text/html; charset=utf-8", &headers)
 }
 
 async fn api(
@@ -86,7 +87,19 @@ async fn api(
 
 async fn page(State(site): State<Arc<Site>>, uri: Uri, request: Request<Body>) -> Response<Body> {
     let readable = matches!(*request.method(), axum::http::Method::GET | axum::http::Method::HEAD);
-    let found =
-        if site.config.pages && readable { pages::serve(uri.path(), request.headers()) } else { None };
-    found.unwrap_or_else(|| api::refuse(StatusCode::NOT_FOUND, "there is nothing at this address"))
+    let pages = site.config.pages;
+    if readable && let Some(found) = pages::serve(uri.path(), pages, request.headers()) {
+        return found;
+    }
+    let mut nothing = if readable && pages::is_for_reading(request.headers()) {
+        let page = errors_page::not_found(pages).into_bytes();
+        // No request headers: a 404 has no older version that a browser could have.
+        let mut response = pages::respond(page, "text/html; charset=utf-8", &HeaderMap::new());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        response
+    } else {
+        api::refuse(StatusCode::NOT_FOUND, "there is nothing at this address")
+    };
+    nothing.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    nothing
 }

@@ -1,62 +1,95 @@
-//! `/docs/errors`, generated from the one table of codes.
+//! `/docs/errors`, generated from the one table of codes; and the page for an address where there is nothing.
 
 use std::fmt::Write as _;
 
 use everwire_proto::codes::{CloseCode, ErrorCode};
 
-/// The head and the navigation of every page, taken from one of them.
-const LIKE: &str = include_str!("../../../../web/demos/echo.html");
+use super::frame::Frame;
 
-/// The page.
-pub(super) fn page() -> String {
-    let mut page = frame();
-    page.push_str(
-        "<main class=\"page\" id=\"main\">\n<div class=\"opening\"><h1>Errors</h1>\
-         <p class=\"lead\">Every code that the server can answer or close with, what it means and what to do.</p></div>\n\
-         <section class=\"part\"><h2>Error codes</h2><div>\n",
+/// One code, as the page shows it.
+struct Entry {
+    id: String,
+    title: String,
+    doc: &'static str,
+    kind: String,
+    /// What repeating it brings: the class and the words.
+    again: (&'static str, &'static str),
+}
+
+/// The page of codes.
+pub(super) fn page(pages: bool) -> String {
+    let mut main = String::from(
+        "<div class=\"opening\">\n<h1>Errors</h1>\n<p class=\"lead\">Every code that the server answers or \
+         closes with: what it means and what to do.</p>\n</div>\n",
     );
-    for code in ErrorCode::ALL {
-        let again =
-            if code.retryable() { ("yes", "worth trying again") } else { ("no", "the same every time") };
-        let status = format!("HTTP {}", code.http_status());
-        entry(&mut page, code.as_str(), code.as_str(), code.doc(), (&status, again));
-    }
-    page.push_str("</div></section>\n<section class=\"part\"><h2>Close codes</h2><div>\n");
-    for close in CloseCode::ALL {
-        let code = close.code().to_string();
-        let again = if close.reconnect() { ("yes", "reconnect") } else { ("no", "stay closed") };
-        entry(&mut page, &format!("close-{code}"), &code, close.doc(), ("WebSocket close", again));
-    }
-    page.push_str("</div></section>\n</main>\n</body>\n</html>\n");
-    page
+    let errors = ErrorCode::ALL.iter().map(|code| Entry {
+        id: code.as_str().to_owned(),
+        title: code.as_str().to_owned(),
+        doc: code.doc(),
+        kind: format!("HTTP {}", code.http_status()),
+        again: if code.retryable() { ("yes", "worth repeating") } else { ("no", "not worth repeating") },
+    });
+    part(&mut main, "Error codes", &errors.collect::<Vec<_>>());
+    let closes = CloseCode::ALL.iter().map(|close| Entry {
+        id: format!("close-{}", close.code()),
+        title: close.code().to_string(),
+        doc: close.doc(),
+        kind: "WebSocket close".to_owned(),
+        again: if close.reconnect() { ("yes", "reconnect") } else { ("no", "stay closed") },
+    });
+    part(&mut main, "Close codes", &closes.collect::<Vec<_>>());
+    let frame = Frame {
+        title: "Errors",
+        description: "Every error and close code of Everwire.",
+        path: "/docs/errors",
+        pages,
+    };
+    frame.around(&main)
 }
 
-/// Everything before the content, with this page's title and its own link marked.
-fn frame() -> String {
-    let head = LIKE.split("<main").next().unwrap_or_default();
-    let mut frame = String::new();
-    for line in head.lines() {
-        if line.starts_with("<title>") {
-            frame.push_str("<title>Errors - Everwire</title>");
-        } else if line.starts_with("<meta name=\"description\"") {
-            frame.push_str("<meta name=\"description\" content=\"Every error and close code of Everwire.\">");
-        } else if !line.contains("<script") {
-            let unmarked = line.replace(" aria-current=\"page\"", "");
-            frame.push_str(&unmarked.replace("\"/docs/errors\"", "\"/docs/errors\" aria-current=\"page\""));
-        }
-        frame.push('\n');
+/// The page for an address where there is nothing. It does not repeat the address: a visitor has it in view.
+pub(super) fn not_found(pages: bool) -> String {
+    let mut main = String::from(
+        "<div class=\"opening\">\n<h1>There is nothing here.</h1>\n<p class=\"lead\">This server runs, and has no \
+         page at this address. It may be misspelt, or belong to another version.</p>\n</div>\n\
+         <section class=\"part\">\n<h2>What there is</h2>\n<ul class=\"places\">\n",
+    );
+    let all = [
+        ("/", "Home", "what runs here, live"),
+        ("/demos/chat", "Chat", "rooms in which nothing is lost"),
+        ("/demos/echo", "Echo", "the smallest use of a WebSocket"),
+        ("/docs/errors", "Errors", "every code and what to do about it"),
+    ];
+    for (path, name, words) in all.iter().filter(|(path, ..)| pages || *path == "/docs/errors") {
+        let _ = writeln!(main, "<li><a href=\"{path}\">{name}</a> <span class=\"soft\">{words}</span></li>");
     }
-    frame
+    main.push_str("</ul>\n</section>\n");
+    let frame =
+        Frame { title: "Nothing here", description: "There is no page at this address.", path: "", pages };
+    frame.around(&main)
 }
 
-fn entry(page: &mut String, id: &str, title: &str, doc: &str, tags: (&str, (&str, &str))) {
-    let (kind, (class, again)) = tags;
+/// A list of codes with an index beside it.
+fn part(main: &mut String, title: &str, entries: &[Entry]) {
+    let id = title.to_ascii_lowercase().replace(' ', "-");
     let _ = writeln!(
-        page,
-        "<article class=\"entry\" id=\"{id}\"><h3>{title}</h3>\n<p>{}</p>\n\
-         <p class=\"tags\"><span>{kind}</span><span class=\"{class}\">{again}</span></p></article>",
-        with_code(doc)
+        main,
+        "<section class=\"part\" aria-labelledby=\"{id}\">\n<div class=\"margin\">\n<h2 id=\"{id}\">{title}</h2>\n\
+         <nav class=\"index\" aria-labelledby=\"{id}\">"
     );
+    for entry in entries {
+        let _ = writeln!(main, "<a href=\"#{}\">{}</a>", entry.id, entry.title);
+    }
+    main.push_str("</nav>\n</div>\n<div class=\"entries\">\n");
+    for Entry { id, title, doc, kind, again: (class, again) } in entries {
+        let doc = with_code(doc);
+        let _ = writeln!(
+            main,
+            "<article class=\"entry\" id=\"{id}\">\n<h3>{title}</h3>\n<p>{doc}</p>\n\
+             <p class=\"tags\"><span>{kind}</span> <span class=\"{class}\">{again}</span></p>\n</article>"
+        );
+    }
+    main.push_str("</div>\n</section>\n");
 }
 
 /// Escapes a text and sets what stands between backticks as code.
@@ -78,17 +111,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_has_its_entry() {
-        let page = page();
-        for code in ErrorCode::ALL {
-            assert!(page.contains(&format!("id=\"{}\"", code.as_str())), "{code:?}");
+    fn every_code_has_its_entry_and_its_line_in_the_index() {
+        let page = page(true);
+        let ids = ErrorCode::ALL.iter().map(|code| code.as_str().to_owned());
+        for id in ids.chain(CloseCode::ALL.iter().map(|close| format!("close-{}", close.code()))) {
+            assert!(page.contains(&format!("<article class=\"entry\" id=\"{id}\">")), "{id}");
+            assert!(page.contains(&format!("<a href=\"#{id}\">")), "{id}");
         }
-        for close in CloseCode::ALL {
-            assert!(page.contains(&format!("id=\"close-{}\"", close.code())), "{close:?}");
-        }
-        assert!(page.contains("<title>Errors - Everwire</title>") && page.contains("/assets/everwire.css"));
+        assert!(page.contains("<title>Errors - Everwire</title>"));
         assert_eq!(page.matches("aria-current").count(), 1);
-        assert!(!page.contains("<script"));
         assert_eq!(with_code("a `b<c` d"), "a <code>b&lt;c</code> d");
+    }
+
+    #[test]
+    fn a_page_for_nothing_names_what_there_is() {
+        assert!(not_found(true).contains("<a href=\"/demos/chat\">Chat</a>"));
+        let bare = not_found(false);
+        assert!(bare.contains("<a href=\"/docs/errors\">Errors</a>") && !bare.contains("/demos/"), "{bare}");
     }
 }

@@ -1,7 +1,9 @@
 //! What a browser is served, embedded as it stands in the repository.
 
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::header::{
+    ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use include_dir::{Dir, include_dir};
 
@@ -10,10 +12,11 @@ static DEMOS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../web/demos");
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/js/src");
 const HOME: &str = include_str!("../../../../web/index.html");
 
-/// The file behind a path, and its type.
-fn find(path: &str) -> Option<(&'static [u8], &'static str)> {
+/// The file behind a path, and its type. The client and what generated pages need are always there; home and the
+/// demos only where `pages` says so.
+fn find(path: &str, pages: bool) -> Option<(&'static [u8], &'static str)> {
     let file = |dir: &'static Dir<'static>, name: &str| dir.get_file(name).map(include_dir::File::contents);
-    if path == "/" {
+    if path == "/" && pages {
         return Some((HOME.as_bytes(), "text/html; charset=utf-8"));
     }
     let found = if let Some(name) = path.strip_prefix("/assets/") {
@@ -21,7 +24,7 @@ fn find(path: &str) -> Option<(&'static [u8], &'static str)> {
     } else if let Some(name) = path.strip_prefix("/sdk/") {
         file(&SDK, name)
     } else {
-        let name = path.strip_prefix("/demos/")?;
+        let name = path.strip_prefix("/demos/").filter(|_| pages)?;
         return file(&DEMOS, &format!("{name}.html")).map(|bytes| (bytes, "text/html; charset=utf-8"));
     };
     found.map(|bytes| (bytes, type_of(path)))
@@ -41,9 +44,23 @@ fn type_of(path: &str) -> &'static str {
 }
 
 /// The answer for a path that is a page or a part of one.
-pub(super) fn serve(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
-    let (bytes, kind) = find(path)?;
-    Some(respond(bytes.into(), kind, headers))
+pub(super) fn serve(path: &str, pages: bool, headers: &HeaderMap) -> Option<Response<Body>> {
+    let (bytes, kind) = find(path, pages)?;
+    let mut response = respond(bytes.into(), kind, headers);
+    if path.starts_with("/sdk/") {
+        // A module is fetched with CORS, and the client is for pages of other origins too. Whether they may connect
+        // is decided where they connect.
+        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+    Some(response)
+}
+
+/// Whether a person is to read the answer: a browser that opens an address says so.
+pub(super) fn is_for_reading(headers: &HeaderMap) -> bool {
+    let kinds = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok());
+    kinds
+        .flat_map(|v| v.split(','))
+        .any(|kind| kind.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("text/html")))
 }
 
 /// An answer with an `ETag`; 304 where the browser has these bytes already.
@@ -85,19 +102,45 @@ mod tests {
             ("/assets/chat/chat.js", "text/javascript; charset=utf-8"),
             ("/sdk/everwire.js", "text/javascript; charset=utf-8"),
         ] {
-            assert_eq!(find(path).map(|f| f.1), Some(kind), "{path}");
+            assert_eq!(find(path, true).map(|f| f.1), Some(kind), "{path}");
+            let always = path.starts_with("/sdk/") || path.starts_with("/assets/");
+            assert_eq!(find(path, false).is_some(), always, "{path}");
         }
         for path in ["/demos/", "/assets/../Cargo.toml", "/sdk/", "/assets", "/tests/world.mjs"] {
-            assert!(find(path).is_none(), "{path}");
+            assert!(find(path, true).is_none(), "{path}");
         }
     }
 
     #[test]
+    fn the_client_is_for_pages_of_every_origin_and_nothing_else_is() {
+        for (path, open) in [("/sdk/everwire.js", true), ("/", false), ("/assets/everwire.css", false)] {
+            let response = serve(path, true, &HeaderMap::new()).unwrap();
+            assert_eq!(response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN), open, "{path}");
+        }
+    }
+
+    #[test]
+    fn browsers_are_told_from_programs() {
+        for (accept, reads) in [
+            ("text/html,application/xhtml+xml,*/*;q=0.8", true),
+            ("application/json, Text/HTML ;q=0.5", true),
+            ("*/*", false),
+            ("application/json", false),
+            ("text/htmlish", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(is_for_reading(&headers), reads, "{accept}");
+        }
+        assert!(!is_for_reading(&HeaderMap::new()));
+    }
+
+    #[test]
     fn a_known_tag_brings_no_body() {
-        let first = serve("/", &HeaderMap::new()).unwrap();
+        let first = serve("/", true, &HeaderMap::new()).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(IF_NONE_MATCH, first.headers()[ETAG].clone());
-        assert_eq!(serve("/", &headers).unwrap().status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(serve("/", true, &headers).unwrap().status(), StatusCode::NOT_MODIFIED);
         assert_eq!(first.status(), StatusCode::OK);
     }
 }

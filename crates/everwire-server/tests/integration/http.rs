@@ -102,7 +102,31 @@ fn pages_are_guarded_and_cached() {
         let (head, empty) = world.http("GET", path, &format!("If-None-Match: {tag}\r\n"), "");
         assert!(head.starts_with("http/1.1 304") && empty.is_empty() && !body.is_empty(), "{path}: {head}");
     }
-    assert!(world.http("GET", "/nothing", "", "").0.starts_with("http/1.1 404"));
+}
+
+#[test]
+fn where_there_is_nothing_a_person_gets_a_page_and_a_program_an_error() {
+    let world = world();
+    let (head, page) = world.http("GET", "/nothing", "Accept: text/html,*/*;q=0.8\r\n", "");
+    assert!(head.starts_with("http/1.1 404") && head.contains("text/html") && head.contains("vary: accept"));
+    assert!(page.contains("There is nothing here.") && page.contains("href=\"/demos/chat\""), "{page}");
+    let (head, error) = world.http("GET", "/nothing", "", "");
+    assert!(head.starts_with("http/1.1 404") && head.contains("application/json"), "{head}");
+    assert!(error.contains("there is nothing at this address"), "{error}");
+    let (head, _) = world.http("POST", "/nothing", "Accept: text/html\r\n", "");
+    assert!(head.starts_with("http/1.1 404") && head.contains("application/json"), "{head}");
+}
+
+#[test]
+fn without_pages_the_client_and_the_table_of_errors_are_still_served() {
+    let world = world_with(|config| config.pages = false);
+    for path in ["/sdk/everwire.js", "/assets/everwire.css", "/docs/errors"] {
+        assert!(world.http("GET", path, "", "").0.starts_with("http/1.1 200"), "{path}");
+    }
+    for path in ["/", "/demos/chat"] {
+        let (head, page) = world.http("GET", path, "Accept: text/html\r\n", "");
+        assert!(head.starts_with("http/1.1 404") && !page.contains("href=\"/demos"), "{path}: {page}");
+    }
 }
 
 #[test]
