@@ -2,6 +2,8 @@
 import './echo.js';
 import { offerCopies } from './copy.js';
 
+offerCopies();
+
 const source = document.getElementById('source');
 try {
   const answer = await fetch('/assets/echo.js');
@@ -11,10 +13,6 @@ try {
   source.textContent = `The file could not be read: ${fault.message}`;
 }
 
-document.getElementById('short').textContent = `<script>
-  const socket = new WebSocket('${location.origin.replace('http', 'ws')}');
-  socket.onopen = () => socket.send('hello');
-  socket.onmessage = (event) => alert(event.data);
-</script>`;
-
-offerCopies();
+// The example stands in the page with the address of dev mode; this server may have another.
+const short = document.getElementById('short');
+short.textContent = short.textContent.replace('ws://localhost:8765', location.origin.replace('http', 'ws'));

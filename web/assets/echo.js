@@ -51,7 +51,8 @@ function show(state, words) {
   toggle.textContent = state === 'connected' ? 'Disconnect' : 'Connect';
 }
 
-// Adds a line to the log. textContent, never innerHTML: what comes from others is text.
+// Adds a line to the log. With textContent, never innerHTML: what comes from
+// others is text.
 function write(direction, message) {
   const time = document.createElement('time');
   const arrow = document.createElement('b');
@@ -64,7 +65,7 @@ function write(direction, message) {
   line.className = direction;
   line.append(time, ' ', arrow, ' ', words);
   log.append(line);
-  log.scrollTop = log.scrollHeight;
+  line.scrollIntoView({ block: 'nearest' });
 }
 
 connect();

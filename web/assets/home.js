@@ -1,17 +1,21 @@
 // The home page: what goes over one channel, seen live, and what the server says about itself.
 import { connect } from '/sdk/everwire.js';
+import { announcer } from './announce.js';
 import { offerCopies } from './copy.js';
 
 const CHANNEL = 'demo:wire';
 const WINDOW_MS = 10 * 60_000;
+// As many as the server keeps: beyond them a page that was open longer would count more than one that was just opened.
+const COUNTED = 1_000;
 const ROWS = 6;
 const STATS_MS = 2_000;
 
 const at = (id) => document.getElementById(id);
+const announce = announcer(at('announcer'));
 
 const client = connect('/ws', { name: 'everwire-home' });
 // The past ten minutes come along, so the count is the same on every page.
-const wire = client.channel(CHANNEL, { presence: true, rewind: 1000 });
+const wire = client.channel(CHANNEL, { presence: true, rewind: COUNTED });
 
 /** Times of the messages that count. @type {number[]} */
 let times = [];
@@ -19,13 +23,19 @@ let times = [];
 wire.on('message', (message) => {
   times.push(message.time);
   count();
-  print(message);
-  if (!message.replayed) pulse();
+  const who = message.from?.client === client.id ? 'you' : message.from ? 'a visitor' : 'the API';
+  print({ time: message.time, who, text: words(message), kind: who === 'you' ? 'mine' : '', fresh: !message.replayed });
+  if (message.replayed) return;
+  pulse();
+  announce(`${who}: ${words(message)}`);
 });
-wire.on('gap', () => {
+wire.on('gap', ({ reason }) => {
   // What is gone can't be counted. Better a count from here on than a wrong one.
   times = [];
   count();
+  const text = reason === 'epoch_changed' ? 'the server started anew' : 'some messages are gone';
+  print({ time: Date.now(), who: 'gap', text, kind: 'told', fresh: true });
+  announce(`${text}; the count begins again`);
 });
 wire.on('presence', ({ clients }) => {
   at('here').textContent = clients;
@@ -38,7 +48,7 @@ client.on('state', ({ state, retry_in_ms, reason }) => {
   const words = {
     connecting: 'connecting',
     connected: 'connected: the figures above are live',
-    waiting: `not connected (${reason}); trying again in ${Math.ceil((retry_in_ms ?? 0) / 1000)} s`,
+    waiting: `not connected (${reason}); trying again in ${Math.ceil((retry_in_ms ?? 0) / 1000)}\u00a0s`,
     closed: `not connected, and the server says trying again is no use: ${reason}`,
   };
   say(state, words[state]);
@@ -61,23 +71,21 @@ function say(state, words) {
 
 function count() {
   const since = Date.now() - WINDOW_MS;
-  times = times.filter((time) => time > since);
-  at('count').textContent = times.length;
+  times = times.filter((time) => time > since).slice(-COUNTED);
+  at('count').textContent = times.length.toLocaleString('en') + (times.length === COUNTED ? '+' : '');
 }
 
-/** Adds a line to the tape, the newest on top. @param {any} message */
-function print(message) {
+/**
+ * Adds a line to the tape, the newest on top.
+ * @param {{ time: number, who: string, text: string, kind: string, fresh: boolean }} what
+ */
+function print({ time, who, text, kind, fresh }) {
   const tape = at('tape');
   tape.querySelector('.empty')?.remove();
   const line = document.createElement('li');
-  const mine = message.from?.client === client.id;
-  line.append(
-    cell('time', '', new Date(message.time).toLocaleTimeString('en-GB')),
-    cell('span', 'who', mine ? 'you' : message.from ? 'a visitor' : 'the API'),
-    cell('span', '', words(message)),
-  );
-  if (mine) line.classList.add('mine');
-  if (!message.replayed) line.classList.add('fresh');
+  line.append(cell('time', '', new Date(time).toLocaleTimeString('en-GB')), cell('span', 'who', who), cell('span', '', text));
+  if (kind) line.classList.add(kind);
+  if (fresh) line.classList.add('fresh');
   tape.prepend(line);
   while (tape.children.length > ROWS) tape.lastChild.remove();
 }
@@ -122,58 +130,37 @@ document.addEventListener('visibilitychange', () => document.hidden || stats());
 
 /** @param {any} stats */
 function show({ version, uptime_ms, connections, channels, messages, mode, addresses = {} }) {
-  at('what').textContent = `Everwire ${version}, up for ${span(uptime_ms)}, sent you this page`;
-  facts({
-    Version: `${version}, ${mode} mode`,
-    'Connections open': connections?.toLocaleString('en'),
-    'Channels in use': channels?.toLocaleString('en'),
-    'Messages published': messages?.toLocaleString('en'),
-    'This page': addresses.home,
-    'For clients': addresses.ws,
-    Echo: addresses.echo,
-    'For backends': addresses.api,
-    'Key of the API': addresses.key,
-  });
+  at('what').textContent = `Everwire ${version}, ${mode} mode, ${since(uptime_ms)}`;
+  fact('version', version);
+  fact('connections', connections?.toLocaleString('en'));
+  fact('channels', channels?.toLocaleString('en'));
+  fact('messages', messages?.toLocaleString('en'));
+  for (const name of ['home', 'ws', 'echo', 'api', 'key']) fact(name, addresses[name]);
+  // The key is told only to pages of a machine from which none is needed.
+  at('key-needed').hidden = addresses.key !== undefined;
 }
 
-/** @param {Record<string, string | undefined>} wanted */
-function facts(wanted) {
-  const list = at('facts');
-  for (const [name, value] of Object.entries(wanted)) {
-    if (value === undefined || value === null) continue;
-    let row = list.querySelector(`[data-fact="${name}"]`);
-    if (!row) {
-      row = document.createElement('div');
-      row.dataset.fact = name;
-      row.append(cell('dt', '', name), cell('dd', 'number', ''));
-      list.append(row);
-    }
-    if (row.lastChild.textContent !== value) row.lastChild.textContent = value;
-  }
+/** One fact; what this server does not tell has no line. @param {string} name @param {string | undefined} value */
+function fact(name, value) {
+  const row = document.querySelector(`[data-fact="${name}"]`);
+  row.hidden = value === undefined;
+  if (row.lastChild.textContent !== value) row.lastChild.textContent = value ?? '';
 }
 
-function span(ms) {
+function since(ms) {
   const minutes = Math.floor(ms / 60_000);
-  if (minutes < 1) return 'less than a minute';
-  if (minutes < 120) return `${minutes} minute${minutes === 1 ? '' : 's'}`;
+  if (minutes < 1) return 'just started';
+  if (minutes < 120) return `up for ${minutes} minute${minutes === 1 ? '' : 's'}`;
   const hours = Math.floor(minutes / 60);
-  return hours < 48 ? `${hours} hours` : `${Math.floor(hours / 24)} days`;
+  return hours < 48 ? `up for ${hours} hours` : `up for ${Math.floor(hours / 24)} days`;
 }
 
-at('curl').textContent = `curl ${location.origin}/api/publish \\
-  -H 'Content-Type: application/json' \\
-  -d '{"channel":"${CHANNEL}","data":{"text":"hello from a terminal"}}'`;
-
-at('lines').textContent = `const { connect } = await import('${location.origin}/sdk/everwire.js');
-
-const client = connect('${location.origin.replace('http', 'ws')}/ws');
-const wire = client.channel('${CHANNEL}', { presence: true });
-
-wire.on('message', (message) => console.log(message.data));
-wire.on('presence', ({ clients }) => console.log(clients, 'here'));
-client.on('state', ({ state }) => console.log(state));
-
-await wire.publish({ text: 'hello from my own code' });`;
+// The examples stand in the page with the address of dev mode; this server may have another.
+at('lines').textContent = at('lines').textContent
+  .replaceAll('http://localhost:8765', location.origin)
+  .replaceAll('ws://localhost:8765', location.origin.replace('http', 'ws'));
+at('curl').textContent = at('curl').textContent
+  .replace('localhost:8765', location.protocol === 'http:' ? location.host : location.origin);
 
 // Who leaves the page listens no more; without a goodbye the server would wait for a return.
 addEventListener('pagehide', (event) => event.persisted || client.close());

@@ -1,6 +1,6 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { shows, startBrowser, startServer } from './world.mjs';
+import { enterChat, shows, startBrowser, startServer } from './world.mjs';
 
 let server;
 let browser;
@@ -13,25 +13,7 @@ after(async () => {
   assert.equal(await server?.stop(), 0, 'the server ends cleanly on SIGTERM');
 });
 
-/** A person in a room of its own, so that tests don't hear each other. */
-async function enter(room, name, options) {
-  const person = await browser.open(`${server.url}/demos/chat#${room}`, options);
-  const { page } = person;
-  await shows(page, '#room-name', room);
-  await page.fill('#name', name);
-  await page.press('#name', 'Enter');
-  await shows(page, '#status', 'connected');
-  await page.locator('#messages .quiet', { hasText: 'Nobody' }).or(page.locator('.entry-line')).first().waitFor();
-  return {
-    ...person,
-    say: async (text) => {
-      await page.fill('#text', text);
-      await page.press('#text', 'Enter');
-    },
-    said: () => page.locator('.entry-line p').allInnerTexts(),
-    hears: (text) => page.locator('.entry-line:not(.sending) p', { hasText: text }).last().waitFor(),
-  };
-}
+const enter = (room, name, options) => enterChat(browser, server, room, name, options);
 
 test('a connection that is cut misses nothing: 20 messages, in order, each once', async () => {
   const a = await enter('cut', 'Ann');
@@ -107,6 +89,17 @@ test('history is there on entry, and a room not looked at gets an unread mark', 
   assert.equal(await b.page.locator('.mark').innerText(), 'new');
   await shows(b.page, '#room-list a[href="#here"] .unread', '');
   assert.deepEqual([a.faults, b.faults], [[], []]);
+  await a.close();
+  await b.close();
+});
+
+test('who stands on a room with the keyboard stays there while others talk', async () => {
+  const a = await enter('focus', 'Ann');
+  const b = await enter('focus', 'Bob');
+  await a.page.focus('#room-list a[href="#kitchen"]');
+  await b.say('does this take the focus?');
+  await a.hears('does this take the focus?');
+  assert.equal(await a.page.evaluate(() => document.activeElement.getAttribute('href')), '#kitchen');
   await a.close();
   await b.close();
 });

@@ -1,14 +1,8 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { WebSocket } from 'ws';
+import { execFileSync } from 'node:child_process';
 import { shows, startBrowser, startServer } from './world.mjs';
 
-const here = fileURLToPath(new URL('.', import.meta.url));
 let server;
 let browser;
 before(async () => {
@@ -41,7 +35,7 @@ test('home: the curl that it shows works, and arrives on the page', async () => 
   const command = await a.page.locator('#curl').textContent();
   const answer = execFileSync('sh', ['-c', command], { stdio: ['ignore', 'pipe', 'ignore'] }).toString();
   assert.ok(JSON.parse(answer).position.offset >= 1, answer);
-  await shows(a.page, '#tape li :last-child', 'hello from a terminal');
+  await shows(a.page, '#tape li :last-child', 'hello from curl');
   await shows(a.page, '#tape li .who', 'the API');
   assert.deepEqual(a.faults, []);
   await a.close();
@@ -62,20 +56,21 @@ test('home: the ten lines run', async () => {
 
 test('home: it says what runs and where', async () => {
   const a = await browser.open(server.url);
-  await shows(a.page, '#what', /^Everwire \d+\.\d+\.\d+/);
-  const facts = await a.text('#facts');
+  await shows(a.page, '#what', /^Everwire \d+\.\d+\.\d+, dev mode, just started/);
+  const facts = await a.text('.facts');
   for (const part of [`${server.url}/`, `${server.ws}/ws`, `${server.ws}/echo`, `${server.url}/api`]) assert.ok(facts.includes(part), `${part} in ${facts}`);
-  await shows(a.page, '[data-fact="Connections open"] dd', '1');
+  await shows(a.page, '[data-fact="connections"] dd', '1');
   await a.close();
 });
 
 test('every link of every page leads somewhere', async () => {
   const found = new Set();
-  for (const path of ['/', '/demos/echo', '/demos/chat', '/docs/errors']) {
+  for (const path of ['/', '/demos/echo', '/demos/chat', '/docs/errors', '/nothing/here']) {
     const { page, close } = await browser.open(server.url + path);
     for (const href of await page.locator('a[href]').evaluateAll((links) => links.map((link) => link.href))) found.add(href.split('#')[0]);
     await close();
   }
+  found.delete(`${server.url}/nothing/here`); // its own jump to the content
   for (const href of found) assert.equal((await fetch(href)).status, 200, href);
 });
 
@@ -98,58 +93,24 @@ test('echo: what is sent comes back, as text; closing and opening again is told 
   await a.close();
 });
 
-test('the tutorial\'s page, opened from disk, talks to the echo', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'everwire-tutorial-'));
-  try {
-    const source = readFileSync(join(here, '../tutorial/index.html'), 'utf8');
-    assert.ok(source.includes("new WebSocket('ws://localhost:8765')"));
-    const file = join(folder, 'index.html');
-    writeFileSync(file, source.replace('ws://localhost:8765', server.ws));
-    const a = await browser.open(pathToFileURL(file).href);
-    await shows(a.page, '#status', 'connected');
-    await a.page.fill('#text', 'hello');
-    await a.page.press('#text', 'Enter');
-    await shows(a.page, '#log li:last-child', 'Server received: hello');
-    assert.deepEqual(a.faults, []);
-    await a.close();
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+test('errors: every line of the index leads to its entry', async () => {
+  const { page, faults, close } = await browser.open(`${server.url}/docs/errors`);
+  const targets = await page.locator('.index a').evaluateAll((links) => links.map((link) => document.getElementById(link.hash.slice(1))?.querySelector('h3').textContent));
+  const names = await page.locator('.index a').allInnerTexts();
+  assert.ok(names.includes('rate_limited') && names.includes('4100'), names.join());
+  assert.deepEqual(targets, names);
+  await page.click('.index a[href="#rate_limited"]');
+  await page.waitForFunction(() => document.querySelector('#rate_limited').getBoundingClientRect().top < innerHeight);
+  assert.deepEqual(faults, []);
+  await close();
 });
 
-test('the ws package of npm talks to the echo: text comes back named, bytes as they are', async () => {
-  for (const path of ['', '/', '/echo']) {
-    const socket = new WebSocket(server.ws + path);
-    await new Promise((open, fail) => socket.once('open', open).once('error', fail));
-    const got = [];
-    const both = new Promise((done) => socket.on('message', (data, binary) => got.push(binary ? data : String(data)) === 2 && done()));
-    socket.send('héllo');
-    socket.send(Buffer.from([0, 255, 7]));
-    await both;
-    assert.deepEqual(got, ['Server received: héllo', Buffer.from([0, 255, 7])]);
-    const closed = new Promise((done) => socket.once('close', done));
-    socket.close(1000);
-    assert.equal(await closed, 1000);
-  }
-});
-
-test('Node\'s own WebSocket talks to the echo', () => {
-  // Since Node 22 it is there; 20 and 21 have it behind a flag.
-  const flags = typeof globalThis.WebSocket === 'function' ? [] : ['--experimental-websocket'];
-  const program = `const socket = new WebSocket('${server.ws}/');
-    socket.onopen = () => socket.send('hello');
-    socket.onmessage = (event) => { console.log(event.data); socket.close(1000); };
-    socket.onclose = (event) => process.exit(event.code === 1000 ? 0 : 1);`;
-  const run = spawnSync(process.execPath, [...flags, '-e', program], { timeout: 20_000 });
-  assert.equal(run.status, 0, String(run.stderr));
-  assert.equal(String(run.stdout).trim(), 'Server received: hello');
-});
-
-test('the Python client of the websockets package talks to the echo', () => {
-  const python = process.env.EVERWIRE_PYTHON;
-  assert.ok(python, 'EVERWIRE_PYTHON must name a Python that has websockets: '
-    + 'python3 -m venv ~/.cache/everwire/venv && ~/.cache/everwire/venv/bin/pip install --require-hashes -r web/tests/requirements.txt');
-  const run = spawnSync(python, [join(here, 'python_echo.py'), server.ws], { timeout: 30_000 });
-  assert.equal(run.status, 0, `${run.error ?? ''}${run.stdout}${run.stderr}`);
-  assert.match(String(run.stdout), /^3 of 3$/m);
+test('an address with nothing behind it gets a page that leads on', async () => {
+  const answer = await fetch(`${server.url}/nothing/here`, { headers: { accept: 'text/html' } });
+  assert.equal(answer.status, 404);
+  const { page, close } = await browser.open(`${server.url}/nothing/here`);
+  assert.equal(await page.locator('h1').innerText(), 'There is nothing here.');
+  await page.click('main a[href="/demos/chat"]');
+  await shows(page, '#status', 'connected');
+  await close();
 });

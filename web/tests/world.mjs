@@ -1,50 +1,117 @@
-// The server as a process, and Chromium: what every browser test stands on.
+// The server as a process, and Chromium: what every test here stands on. What is missing fails, with the line to type.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
 const CHROMIUM = process.env.EVERWIRE_CHROMIUM ?? '/usr/bin/chromium';
 const START_MS = 20_000;
 
+/** The folder that this file is in. */
+export const here = fileURLToPath(new URL('.', import.meta.url));
+
+/** The server's binary. */
+function binary() {
+  const path = process.env.EVERWIRE_BIN;
+  assert.ok(path, 'EVERWIRE_BIN must name the server: cargo build && export EVERWIRE_BIN=$PWD/target/debug/everwire');
+  assert.ok(existsSync(path), `EVERWIRE_BIN=${path} does not exist: cargo build`);
+  return path;
+}
+
+/** A Python that has the packages of requirements.txt. */
+export function python() {
+  const path = process.env.EVERWIRE_PYTHON;
+  const install = 'python3 -m venv ~/.cache/everwire/venv && '
+    + '~/.cache/everwire/venv/bin/pip install --require-hashes -r web/tests/requirements.txt && '
+    + 'export EVERWIRE_PYTHON=~/.cache/everwire/venv/bin/python';
+  assert.ok(path, `EVERWIRE_PYTHON must name a Python with the package websockets: ${install}`);
+  assert.ok(existsSync(path), `EVERWIRE_PYTHON=${path} does not exist: ${install}`);
+  return path;
+}
+
+/** Flags with which this Node has a WebSocket of its own. */
+export function flagsForWebSocket() {
+  if (typeof globalThis.WebSocket === 'function') return [];
+  const flag = '--experimental-websocket';
+  assert.ok(process.allowedNodeEnvironmentFlags.has(flag), `Node ${process.version} has no WebSocket of its own, and these tests use it: install Node 22, or 20.10 and above`);
+  return [flag];
+}
+
 /**
- * Starts the server that EVERWIRE_BIN names, on a port of its own choice.
+ * Starts the server in dev mode, or in serve mode with a config.
  *
- * @returns {Promise<{ url: string, ws: string, stop: () => Promise<number | null> }>} `url` without a slash at its end
+ * @param {{ listen?: string, config?: string }} [how] `listen`: any port of 127.0.0.1, if not told; `config`: TOML
+ * @returns {Promise<Server>}
+ *
+ * @typedef {object} Server
+ * @property {string} url `http://localhost:<port>`, without a slash at its end
+ * @property {string} ws the same with `ws:`
+ * @property {string} listen where it listens; a second server can be started there when this one is gone
+ * @property {() => Promise<number | null>} stop asks it to end, and tells its exit code
+ * @property {() => Promise<void>} kill ends it without a warning
+ * @property {(signal: NodeJS.Signals) => void} signal
  */
-export async function startServer() {
-  const binary = process.env.EVERWIRE_BIN;
-  assert.ok(binary, 'EVERWIRE_BIN must name the binary: cargo build -p everwire-server && export EVERWIRE_BIN=$PWD/target/debug/everwire\n'
-    + '(the pages alone: EVERWIRE_BIN=../../sdk/js/tests/mock-server.mjs)');
-  assert.ok(existsSync(binary), `EVERWIRE_BIN=${binary} does not exist`);
-  const script = binary.endsWith('.mjs');
-  const child = spawn(script ? process.execPath : binary, [...(script ? [binary] : ['dev']), '--listen', '127.0.0.1:0'], { stdio: ['ignore', 'pipe', 'pipe'] });
+export async function startServer({ listen = '127.0.0.1:0', config } = {}) {
+  const folder = mkdtempSync(join(tmpdir(), 'everwire-server-'));
+  const mode = ['dev'];
+  if (config !== undefined) {
+    const file = join(folder, 'everwire.toml');
+    writeFileSync(file, config);
+    mode.splice(0, 1, 'serve', '--config', file);
+  }
+  const child = spawn(binary(), [...mode, '--listen', listen], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = new Promise((done) => child.once('exit', (code) => {
+    rmSync(folder, { recursive: true });
+    done(code);
+  }));
+  const port = await portOf(child, ended);
+  return {
+    url: `http://localhost:${port}`,
+    ws: `ws://localhost:${port}`,
+    listen: `127.0.0.1:${port}`,
+    stop: () => (child.kill('SIGTERM'), ended),
+    kill: async () => {
+      child.kill('SIGKILL');
+      await ended;
+    },
+    signal: (signal) => void child.kill(signal),
+  };
+}
+
+/** Reads the banner until it is ready. */
+function portOf(child, ended) {
   const told = [];
-  const ended = new Promise((done) => child.once('exit', done));
-  const url = await new Promise((resolve, reject) => {
-    const late = setTimeout(() => reject(new Error(`no address after ${START_MS} ms; it said:\n${told.join('\n')}`)), START_MS);
-    ended.then((code) => reject(new Error(`the server ended with ${code}; it said:\n${told.join('\n')}`)));
+  let port;
+  return new Promise((resolve, reject) => {
+    const fail = (words) => reject(new Error(`${words}; it said:\n${told.join('\n')}`));
+    const late = setTimeout(() => {
+      child.kill('SIGKILL');
+      fail(`the server is not ready after ${START_MS} ms`);
+    }, START_MS);
+    ended.then((code) => {
+      clearTimeout(late);
+      fail(`the server ended with ${code}`);
+    });
     for (const stream of [child.stdout, child.stderr]) {
       createInterface({ input: stream }).on('line', (line) => {
         told.push(line);
-        const found = /http:\/\/(?:localhost|127\.0\.0\.1):(\d+)\//.exec(line);
-        if (!found || found[1] === '0') return;
+        port ??= /ws:\/\/localhost:(\d+)\/ws/.exec(line)?.[1];
+        if (!port || !line.includes('ready in')) return;
         clearTimeout(late);
-        resolve(`http://localhost:${found[1]}`);
+        resolve(port);
       });
     }
   });
-  const stop = () => {
-    child.kill('SIGTERM');
-    return ended;
-  };
-  return { url, ws: url.replace('http', 'ws'), stop };
 }
 
 /** A headless Chromium that talks to nobody of its own accord. */
 export async function startBrowser() {
-  assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: apt-get install -y chromium`);
+  assert.ok(existsSync(CHROMIUM), `${CHROMIUM} is missing: apt-get install -y chromium (or EVERWIRE_CHROMIUM=<its path>)`);
+  // Launched so it gets a profile folder of its own, which is gone when it ends.
   const browser = await chromium.launch({
     executablePath: CHROMIUM,
     headless: true,
@@ -60,7 +127,7 @@ export async function startBrowser() {
      * @param {import('playwright-core').BrowserContextOptions} [options]
      */
     async open(url, options = {}) {
-      const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+      const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
       const page = await context.newPage();
       const faults = [];
       page.on('console', (message) => ['error', 'warning'].includes(message.type()) && faults.push(message.text()));
@@ -75,9 +142,43 @@ export async function startBrowser() {
   };
 }
 
-/** Waits until a locator's text is this. */
+/** Waits until an element's text is this. */
 export async function shows(page, selector, wanted) {
   const fits = typeof wanted === 'string' ? ({ selector, wanted }) => document.querySelector(selector)?.textContent.trim() === wanted
     : ({ selector, source }) => new RegExp(source).test(document.querySelector(selector)?.textContent ?? '');
-  await page.waitForFunction(fits, { selector, wanted, source: wanted.source });
+  try {
+    await page.waitForFunction(fits, { selector, wanted, source: wanted.source });
+  } catch (fault) {
+    const found = await page.locator(selector).first().textContent({ timeout: 1000 }).catch(() => 'nothing');
+    throw new Error(`${selector} should show ${wanted} and shows ${found}`, { cause: fault });
+  }
+}
+
+/**
+ * A person in a room of the chat.
+ *
+ * @param {Awaited<ReturnType<typeof startBrowser>>} browser
+ * @param {Server} server
+ * @param {string} room a room of its own for each test, so that they don't hear each other
+ * @param {string} name
+ */
+export async function enterChat(browser, server, room, name, options) {
+  const person = await browser.open(`${server.url}/demos/chat#${room}`, options);
+  const { page } = person;
+  await shows(page, '#room-name', room);
+  await page.fill('#name', name);
+  await page.press('#name', 'Enter');
+  await shows(page, '#status', 'connected');
+  await page.locator('#messages .quiet', { hasText: 'Nobody' }).or(page.locator('.entry-line')).first().waitFor();
+  return {
+    ...person,
+    say: async (text) => {
+      await page.fill('#text', text);
+      await page.press('#text', 'Enter');
+    },
+    /** All that was said, in order. */
+    said: () => page.locator('.entry-line p').allInnerTexts(),
+    /** Waits until the server has this. */
+    hears: (text) => page.locator('.entry-line:not(.sending) p', { hasText: text }).last().waitFor(),
+  };
 }

@@ -1,13 +1,15 @@
 // The chat: rooms in the address, one in view, all of them listened to.
 import { connect } from '/sdk/everwire.js';
+import { announcer } from '../announce.js';
 import { me, NAME_MAX } from './me.js';
 import { Room } from './room.js';
 import { strip } from './strip.js';
-import { at, atEnd, drawPeople, drawRoom, drawRooms, toEnd } from './view.js';
+import { at, atEnd, drawPeople, drawRoom, drawRooms, showRoom, toEnd } from './view.js';
 
 const TEXT_MAX = 2000;
 const ROOM_MAX = 32;
 
+const announce = announcer(at('announcer'));
 const client = connect('/ws', { name: 'everwire-chat' });
 const facts = strip(client, {
   status: at('status'), rtt: at('rtt'), recovered: at('recovered'), cut: at('cut'),
@@ -31,6 +33,10 @@ function told(room, what, more) {
     announce(more.kind === 'gap' ? more.text : `${more.name}: ${more.text}`);
   }
   if (what === 'entry' && more.mine) queueMicrotask(toEnd);
+  redraw();
+}
+
+function redraw() {
   if (drawing) return;
   drawing = true;
   queueMicrotask(() => {
@@ -38,22 +44,12 @@ function told(room, what, more) {
     draw();
   });
 }
+client.on('state', redraw);
 
 function draw() {
   drawRooms([...rooms.values()], current);
-  drawRoom(current, (entry) => current.again(entry));
+  drawRoom(current, client.state === 'closed', (entry) => current.again(entry));
   drawPeople(current, client.id);
-}
-
-let said = [];
-/** Reads it out to those who listen instead of look; a flood as its number. @param {string} words */
-function announce(words) {
-  said.push(words);
-  if (said.length > 1) return;
-  setTimeout(() => {
-    at('announcer').textContent = said.length > 3 ? `${said.length} new messages` : said.join('. ');
-    said = [];
-  }, 300);
 }
 
 function room(name) {
@@ -82,6 +78,7 @@ function enter() {
   at('text').setAttribute('placeholder', `Say something in ${current.name}`);
   showPeople(false);
   draw();
+  showRoom(current);
   toEnd();
 }
 
@@ -93,7 +90,6 @@ function roomName(text) {
 function whoAmI() {
   at('name-form').hidden = me.name !== '';
   at('text-form').hidden = me.name === '';
-  at('rename').textContent = me.name ? `You are ${me.name}` : '';
   at('rename').hidden = me.name === '';
 }
 
@@ -164,4 +160,6 @@ addEventListener('pagehide', (event) => event.persisted || client.close());
 
 for (const name of me.rooms) room(name);
 whoAmI();
+// Shown when it is whole, so that nothing jumps.
+at('main').hidden = false;
 enter();

@@ -5,6 +5,13 @@ const KEEP = 500;
 const REWIND = 100;
 const TYPING_MS = 4_000;
 
+/** Why messages are missing, in words. */
+const GAPS = {
+  history_expired: 'Messages are missing here: more was written than the server keeps.',
+  epoch_changed: 'The server started anew here. What was said while it was away may be missing.',
+  slow_consumer: 'Messages are missing here: this connection could not take them in time.',
+};
+
 /**
  * @typedef {object} Entry a line of the transcript
  * @property {string} id
@@ -153,8 +160,7 @@ export class Room {
 
   #gap({ reason }) {
     if (!this.entered) return;
-    const why = { history_expired: 'more was written than the server keeps', epoch_changed: 'the server has started anew' }[reason];
-    const entry = { id: freshId(), kind: 'gap', name: '', text: `Messages are missing here: ${why ?? 'they could not be delivered'}`, time: Date.now(), mine: false, state: 'sent' };
+    const entry = { id: freshId(), kind: 'gap', name: '', text: GAPS[reason] ?? GAPS.slow_consumer, time: Date.now(), mine: false, state: 'sent', fresh: true };
     this.#place(entry);
     this.#tell(this, 'entry', entry);
   }

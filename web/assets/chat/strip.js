@@ -1,6 +1,9 @@
 // The strip: how the connection is, in words and figures.
 
 const PING_MS = 4_000;
+// The first one waits behind all that a page asks for when it enters; the second tells more.
+const SECOND_MS = 1_000;
+const CUT = 'Cut my connection for 5 s';
 
 /**
  * @param {any} client
@@ -23,11 +26,13 @@ export function strip(client, parts) {
     clearTimeout(pinging);
     // Not `disabled`: that would take the focus from who pressed it.
     parts.cut.setAttribute('aria-disabled', String(state !== 'connected'));
-    parts.closed.hidden = state !== 'closed';
-    if (state !== 'connected') parts.rtt.textContent = '-';
+    // While it tries again the note stays, and with it the focus of who pressed its button.
+    if (state !== 'connecting') parts.closed.hidden = state !== 'closed';
+    parts.cut.textContent = CUT;
+    if (state !== 'connected') parts.rtt.textContent = '–';
     if (state === 'connected') {
       say(state, 'connected');
-      measure();
+      measure(SECOND_MS);
     } else if (state === 'connecting') say(state, 'connecting');
     else if (state === 'closed') {
       say(state, 'not connected');
@@ -48,15 +53,15 @@ export function strip(client, parts) {
     parts.cut.textContent = `back in ${Math.max(0, Math.ceil((until - Date.now()) / 1000))} s`;
   }
 
-  async function measure() {
-    parts.cut.textContent = 'Cut my connection for 5 s';
+  /** @param {number} next_ms until it is measured again */
+  async function measure(next_ms) {
     try {
       const ms = await client.ping();
       parts.rtt.textContent = ms < 10 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`;
     } catch {
       return; // The connection broke; its state says so.
     }
-    pinging = setTimeout(measure, PING_MS);
+    pinging = setTimeout(() => measure(PING_MS), next_ms);
   }
 
   return {

@@ -28,8 +28,13 @@ export function toEnd() {
 /** Elements by what they show, so that what did not change stays where it is: a selection, a focus. */
 const drawn = new Map();
 
-/** The transcript as it is now. @param {any} room @param {(entry: any) => void} again */
-export function drawRoom(room, again) {
+/**
+ * The transcript as it is now.
+ * @param {any} room
+ * @param {boolean} over the connection is closed for good
+ * @param {(entry: any) => void} again
+ */
+export function drawRoom(room, over, again) {
   const stay = atEnd();
   const used = new Map();
   const lines = [];
@@ -45,7 +50,7 @@ export function drawRoom(room, again) {
     const key = JSON.stringify([room.name, entry.id, entry.state, entry.time, entry.trouble, follows]);
     put(key, () => line(entry, follows, again));
   });
-  if (lines.length === 0) lines.push(quiet(room));
+  if (lines.length === 0) lines.push(quiet(room, over));
   drawn.clear();
   for (const [key, element] of used) drawn.set(key, element);
   settle(at('messages'), lines);
@@ -66,8 +71,9 @@ function together(before, entry) {
     && before.mine === entry.mine && entry.time - before.time < TOGETHER_MS;
 }
 
-function quiet(room) {
+function quiet(room, over) {
   if (room.trouble) return make('li', 'notice', room.trouble);
+  if (over) return make('li', 'quiet', `Without a connection there is nothing to see of ${room.name}.`);
   return make('li', 'quiet', room.entered ? `Nobody has said anything in ${room.name} yet.` : `Entering ${room.name}.`);
 }
 
@@ -107,17 +113,32 @@ export function drawPeople(room, self) {
     : 'Several people are typing';
 }
 
+/** Lines of the list of rooms. Kept, so that who stands on one with the keyboard stays there. */
+const links = new Map();
+
 /** @param {any[]} rooms @param {any} current */
 export function drawRooms(rooms, current) {
-  at('room-list').replaceChildren(...rooms.map((room) => {
-    const link = make('a', '', make('span', 'title', room.name));
-    link.href = `#${encodeURIComponent(room.name)}`;
+  for (const room of rooms) {
+    if (!links.has(room)) links.set(room, roomLink(room));
+    const { link, unread } = links.get(room);
     if (room === current) link.setAttribute('aria-current', 'page');
-    const unread = make('span', 'unread', room.unread > 99 ? '99+' : room.unread || '');
-    if (room.unread) unread.append(make('span', 'unseen', ' unread'));
-    link.append(unread);
-    return make('li', '', link);
-  }));
+    else link.removeAttribute('aria-current');
+    const count = room.unread > 99 ? '99+' : String(room.unread || '');
+    if (unread.firstChild?.data !== count) unread.replaceChildren(...(count ? [count, make('span', 'unseen', ' unread')] : []));
+  }
+  settle(at('room-list'), rooms.map((room) => links.get(room).item));
   const elsewhere = rooms.reduce((sum, room) => sum + room.unread, 0);
   document.title = `${elsewhere ? `(${elsewhere}) ` : ''}${current.name} - Everwire chat`;
+}
+
+function roomLink(room) {
+  const unread = make('span', 'unread');
+  const link = make('a', '', make('span', 'title', room.name), ' ', unread);
+  link.href = `#${encodeURIComponent(room.name)}`;
+  return { item: make('li', '', link), link, unread };
+}
+
+/** On a small screen the list runs sideways: what is entered comes into view. @param {any} room */
+export function showRoom(room) {
+  links.get(room).item.scrollIntoView({ block: 'nearest', inline: 'nearest' });
 }
