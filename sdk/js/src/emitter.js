@@ -38,7 +38,10 @@ export class Emitter {
    * @param {Events[Name]} event
    */
   emit(name, event) {
-    for (const listener of [...(this.#listeners.get(name) ?? [])]) {
+    const set = this.#listeners.get(name) ?? new Set();
+    for (const listener of [...set]) {
+      // One of those before it may have taken it off.
+      if (!set.has(listener)) continue;
       try {
         listener(event);
       } catch (fault) {

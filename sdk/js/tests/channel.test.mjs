@@ -321,6 +321,17 @@ test('unknown pushes and unknown channels are ignored', () => {
   assert.equal(w.client.state, 'connected');
 });
 
+test('a listener that was taken off is not called any more, not even for the event at hand', () => {
+  const w = world();
+  w.connected();
+  const { channel } = subscribed(w, 'a');
+  const called = [];
+  channel.on('message', () => (called.push('first'), off(), channel.on('message', () => called.push('late'))));
+  const off = channel.on('message', () => called.push('second'));
+  w.socket().say(message('a', 1));
+  assert.deepEqual(called, ['first']);
+});
+
 test('a listener that throws disturbs nobody, and its error surfaces', (t) => {
   const w = world();
   w.connected();

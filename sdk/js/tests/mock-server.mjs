@@ -1,15 +1,10 @@
-// A small server that speaks the protocol, for tests of the client and of the pages without the real one. It keeps
-// what docs/protocol.md says on connect, subscribe, publish, presence, history, gap and bye, in the shortest way; it has
-// no limits, no permissions, and it breaks when told so. Run alone: node mock-server.mjs [--listen 127.0.0.1:0]
+// A small server that speaks the protocol, for tests of the client that need one that breaks when told so. It keeps what
+// docs/protocol.md says on connect, subscribe, publish, presence, history, gap and bye, in the shortest way; it has no
+// limits, no permissions and no pages.
 import { createServer } from 'node:http';
-import { readFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
-import { argv } from 'node:process';
-import { fileURLToPath } from 'node:url';
-import { extname, join, normalize } from 'node:path';
 import { WebSocketServer } from 'ws';
 
-const root = fileURLToPath(new URL('../../..', import.meta.url));
 const GRACE_MS = 10_000;
 const token = () => randomBytes(12).toString('base64url');
 
@@ -32,22 +27,15 @@ export class MockServer {
   peers = new Set();
   sessions = new Map();
   kept = 1000;
-  published = 0;
-  started = Date.now();
   grace_ms = GRACE_MS;
   /** A test's fault: gets every command first, and swallows it by returning true. */
   fault = () => false;
 
   async listen(port = 0) {
-    this.http = createServer((request, response) => this.#http(request, response));
+    this.http = createServer();
     const sockets = new WebSocketServer({ noServer: true, handleProtocols: (offered) => [...offered][0] ?? false });
     this.http.on('upgrade', (request, socket, head) => {
-      const path = request.url.split('?')[0];
-      if (this.refuse) return socket.end('HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n');
-      sockets.handleUpgrade(request, socket, head, (ws) => {
-        if (path === '/ws') this.peers.add(new Peer(this, ws));
-        else ws.on('message', (data, binary) => ws.send(binary || path === '/echo/raw' ? data : `Server received: ${data}`, { binary }));
-      });
+      sockets.handleUpgrade(request, socket, head, (ws) => this.peers.add(new Peer(this, ws)));
     });
     await new Promise((done) => this.http.listen(port, '127.0.0.1', done));
     this.port = this.http.address().port;
@@ -75,13 +63,12 @@ export class MockServer {
   publish({ channel, message_id, volatile, type, id, ...rest }, from, session = 'api') {
     const stream = this.stream(channel);
     const known = message_id && stream.ids.get(`${session} ${message_id}`);
-    if (known) return { type: 'published', channel, position: known, duplicate: true };
+    if (known) return { type: 'published', position: known, duplicate: true };
     const frame = { type: 'message', channel, offset: volatile ? undefined : ++stream.offset, message_id, from, time: Date.now(), ...rest };
     if (message_id) stream.ids.set(`${session} ${message_id}`, stream.position);
     if (!volatile) stream.messages = [...stream.messages, frame].slice(-this.kept);
-    this.published++;
     for (const [peer, options] of stream.listeners) if (options.echo !== false || peer.client !== from?.client) peer.say(frame);
-    return { type: 'published', channel, position: volatile ? undefined : stream.position };
+    return { type: 'published', position: volatile ? undefined : stream.position };
   }
 
   presence(stream, channel, type, member) {
@@ -91,43 +78,6 @@ export class MockServer {
     for (const [peer, options] of stream.listeners) {
       if (options.presence && (type === 'presence_state' || peer.client !== member.client)) peer.say({ type, channel, version: stream.version, member });
     }
-  }
-
-  async #http(request, response) {
-    const path = new URL(request.url, this.url).pathname;
-    const say = (status, type, body) => {
-      response.writeHead(status, {
-        'content-type': type,
-        'content-security-policy': "default-src 'self'; connect-src 'self' ws: wss:",
-        'x-content-type-options': 'nosniff',
-      }).end(body);
-    };
-    if (path === '/api/publish' && request.method === 'POST') {
-      let body = '';
-      for await (const chunk of request) body += chunk;
-      return say(200, 'application/json', JSON.stringify(this.publish(JSON.parse(body))));
-    }
-    if (path === '/stats') return say(200, 'application/json', JSON.stringify(this.#stats()));
-    if (path === '/docs/errors') return say(200, 'text/html', '<!doctype html><link rel="icon" href="/assets/favicon.svg"><title>Errors</title>');
-    const file = path === '/' ? 'web/index.html'
-      : path.startsWith('/demos/') ? `web${path}.html`
-      : path.startsWith('/assets/') ? `web${path}`
-      : path.startsWith('/sdk/') ? `sdk/js/src${path.slice(4)}` : '';
-    const types = { '.html': 'text/html; charset=utf-8', '.css': 'text/css', '.js': 'text/javascript', '.svg': 'image/svg+xml' };
-    try {
-      say(200, types[extname(file)] ?? 'text/plain', await readFile(join(root, normalize(file))));
-    } catch {
-      say(404, 'text/plain', 'not found');
-    }
-  }
-
-  #stats() {
-    const ws = this.url.replace('http', 'ws');
-    return {
-      version: '0.1.0', uptime_ms: Date.now() - this.started, connections: this.peers.size, channels: this.streams.size,
-      messages: this.published, mode: 'dev',
-      addresses: { home: `${this.url}/`, ws: `${ws}/ws`, echo: `${ws}/echo`, api: `${this.url}/api`, key: 'dev-mock' },
-    };
   }
 }
 
@@ -253,12 +203,4 @@ class Peer {
     }
     if (session?.peer === this) session.peer = undefined;
   }
-}
-
-if (argv[1] === fileURLToPath(import.meta.url)) {
-  const port = Number(argv[argv.indexOf('--listen') + 1]?.split(':').at(-1)) || 0;
-  const server = await new MockServer().listen(port);
-  console.log(`home  ${server.url}/`);
-  console.log(`ready in ${Math.round(performance.now())} ms`);
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => server.close().then(() => process.exit(0)));
 }
