@@ -144,6 +144,32 @@ test('a screen reader hears new messages, and neither the history nor one\'s own
   for (const one of [a, b, late]) await one.close();
 });
 
+test('everything is found by its role and name, as a screen reader finds it', async () => {
+  const { page, faults, close } = await browser.open(`${server.url}/demos/chat#roles`, { viewport: { width: 390, height: 844 } });
+  const by = (role, name) => page.getByRole(role, { name, exact: true });
+  await by('textbox', 'Your name, for the others').fill('Ann');
+  await by('button', 'Use this name').click();
+  await by('textbox', 'Message').fill('hello');
+  await by('button', 'Send').click();
+  await by('region', 'Messages').getByRole('listitem').filter({ hasText: 'hello' }).waitFor();
+  await by('region', 'Your connection').getByRole('status').filter({ hasText: 'connected' }).waitFor();
+  await by('button', 'Cut my connection for 5 s').waitFor();
+  const bob = await enter('lobby', 'Bob');
+  await bob.say('anybody?');
+  await by('navigation', 'Rooms').getByRole('link', { name: 'lobby 1 unread', exact: true }).waitFor();
+  await by('button', '1 here').click();
+  await by('complementary', 'Here now').getByRole('listitem').filter({ hasText: 'Ann (you)' }).waitFor();
+  await by('button', 'Change your name').click();
+  await by('textbox', 'Your name, for the others').fill('Anna');
+  await by('button', 'Use this name').click();
+  await by('textbox', 'Name of another room').fill('Roof Garden');
+  await by('button', 'Go').click();
+  await by('heading', 'roof-garden').waitFor();
+  assert.deepEqual([faults, bob.faults], [[], []]);
+  await bob.close();
+  await close();
+});
+
 test('what is too long is refused in words, and stays in the field', async () => {
   const a = await enter('long', 'Ann');
   await a.say('x'.repeat(2001));

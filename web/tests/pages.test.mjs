@@ -1,6 +1,6 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { shows, startBrowser, startServer } from './world.mjs';
 
 let server;
@@ -32,6 +32,7 @@ test('home: the counter moves on every open page, without a refresh', async () =
 test('home: the curl that it shows works, and arrives on the page', async () => {
   const a = await browser.open(server.url);
   await shows(a.page, '#status', /^connected/);
+  assert.equal(spawnSync('curl', ['--version']).status, 0, 'curl is missing: apt-get install -y curl');
   const command = await a.page.locator('#curl').textContent();
   const answer = execFileSync('sh', ['-c', command], { stdio: ['ignore', 'pipe', 'ignore'] }).toString();
   assert.ok(JSON.parse(answer).position.offset >= 1, answer);
@@ -61,6 +62,22 @@ test('home: it says what runs and where', async () => {
   for (const part of [`${server.url}/`, `${server.ws}/ws`, `${server.ws}/echo`, `${server.url}/api`]) assert.ok(facts.includes(part), `${part} in ${facts}`);
   await shows(a.page, '[data-fact="connections"] dd', '1');
   await a.close();
+});
+
+test('what is to be copied is copied, and the button says so', async () => {
+  const permissions = ['clipboard-read', 'clipboard-write'];
+  for (const [path, ids] of [['/', ['curl', 'lines']], ['/demos/echo', ['short', 'source']]]) {
+    const { page, faults, close } = await browser.open(server.url + path, { permissions });
+    await shows(page, '#status', /^connected/);
+    if (ids.includes('source')) await shows(page, '#source', /connect\(\);/);
+    for (const id of ids) {
+      await page.click(`[data-copy=${id}]`);
+      await shows(page, `[data-copy=${id}]`, /^Copied/);
+      assert.equal(await page.evaluate(() => navigator.clipboard.readText()), await page.locator(`#${id}`).textContent());
+    }
+    assert.deepEqual(faults, []);
+    await close();
+  }
 });
 
 test('every link of every page leads somewhere', async () => {
