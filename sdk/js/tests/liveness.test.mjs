@@ -38,14 +38,16 @@ test('a page that becomes hidden does not wake anything', () => {
   assert.equal(w.socket().last('ping'), undefined);
 });
 
-test('a jump of the clock probes', () => {
+test('a jump of the clock probes, long before the silence alone would', () => {
   const w = world();
-  w.connected();
-  w.clock.advance(20_000);
+  w.connected({ heartbeat_ms: 25_000 });
+  w.clock.advance(12_000);
   assert.equal(w.socket().last('ping'), undefined);
-  w.clock.sleep(60_000);
+  w.clock.sleep(20_000);
   w.clock.advance(0);
   assert.equal(w.socket().all('ping').length, 1);
+  w.clock.advance(5000);
+  assert.equal(w.state().state, 'waiting');
 });
 
 test('silence beyond the heartbeat probes, then gives up', () => {

@@ -285,3 +285,46 @@ test('an answer that a drained connection still gives is taken', async () => {
   old.say({ type: 'history', id: asked, messages: [], position: { epoch: 'e', offset: 0 } });
   assert.deepEqual((await history).messages, []);
 });
+
+const drain = (w, old) => {
+  old.say({ type: 'bye', code: 'draining', message: '', reconnect: true, after_ms: [0, 0] });
+  w.clock.advance(0);
+};
+
+test('draining: publishes without an answer are repeated on the new connection, before those that come later', () => {
+  const w = world();
+  const old = w.connected();
+  const { channel } = subscribed(w, 'a');
+  channel.publish(1);
+  channel.publish(2);
+  const ids = old.all('publish').map((frame) => frame.message_id);
+  drain(w, old);
+  const fresh = w.socket().ready();
+  channel.publish(3);
+  assert.deepEqual(fresh.all('publish').map((frame) => frame.data), [1, 2, 3]);
+  assert.deepEqual(fresh.all('publish').slice(0, 2).map((frame) => frame.message_id), ids);
+});
+
+test('draining: where the new connection is a stranger, the old one answers what it was asked', async () => {
+  const w = world();
+  const old = w.connected();
+  const publishing = subscribed(w, 'a').channel.publish(1);
+  drain(w, old);
+  const fresh = w.socket().ready({ resumed: false });
+  assert.equal(fresh.last('publish'), undefined, 'it would be stored twice');
+  old.reply('publish', { type: 'published', position: { epoch: 'e', offset: 1 } });
+  assert.equal((await publishing).duplicate, false);
+});
+
+test('draining: a subscription without an answer holds the old connection for 5 s only', () => {
+  const w = world();
+  const old = w.connected();
+  subscribed(w, 'a');
+  drain(w, old);
+  w.socket().ready();
+  w.clock.advance(4999);
+  assert.equal(old.closed_with, undefined);
+  w.clock.advance(1);
+  assert.equal(old.closed_with, 1000);
+  assert.equal(w.client.state, 'connected');
+});
