@@ -62,7 +62,7 @@ test('the five lines of the echo page, saved to disk, talk to the echo', async (
   const source = await page.locator('#short').textContent();
   await close();
   assert.ok(source.includes(server.ws), source);
-  await fromDisk(`<!doctype html><html lang="en"><title>mine</title><body>${source}`, async (saved) => {
+  await fromDisk(source, async (saved) => {
     await saved.getByText('Server received: hello').waitFor();
   });
 });
