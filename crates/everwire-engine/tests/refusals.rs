@@ -1,0 +1,214 @@
+//! Refusals and goodbyes of the engine that need a special moment: a full table, an empty bucket, a broker that does
+//! not answer, a peer that does not read. Time is an argument, so none of them waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use everwire_engine::channel::{Cell, Namespaces, Options, Shared};
+use everwire_engine::entry::Form;
+use everwire_engine::inbox::Inbox;
+use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
+use everwire_engine::memory::Memory;
+use everwire_engine::name::ChannelName;
+use everwire_engine::node::{Node, Settings};
+use everwire_engine::ports::{Ask, Asked, Broker, Caps, NoTokens, Ticket};
+use everwire_engine::time::{Entropy, Now};
+use everwire_engine::turn::{Carrier, Peer, Sent, Turn};
+use everwire_proto::ws::{Decoder, Event, Inflater, Limits};
+
+struct Counted(AtomicU64);
+
+impl Entropy for Counted {
+    fn bits(&self) -> u128 {
+        u128::from(self.0.fetch_add(1, Ordering::Relaxed)) * 0x9e37_79b9_7f4a_7c15
+    }
+}
+
+/// Takes every ask and answers none.
+struct Silent(Memory);
+
+impl Broker for Silent {
+    fn caps(&self) -> Caps {
+        self.0.caps()
+    }
+    fn cell(&self, name: ChannelName, options: Arc<Options>, now: Now) -> Cell {
+        self.0.cell(name, options, now)
+    }
+    fn ask(&self, _cell: &Arc<Cell>, _ask: Ask, _ticket: Ticket, _now: Now) -> Asked {
+        Asked::Later
+    }
+    fn attach(&self, _cell: &Arc<Cell>, _now: Now) {}
+    fn detach(&self, _cell: &Arc<Cell>, _now: Now) {}
+}
+
+/// What the sockets were sent. One of them may be full.
+#[derive(Default)]
+struct Sockets {
+    sent: Vec<Vec<u8>>,
+    full: Option<u32>,
+}
+
+impl Carrier for Sockets {
+    fn send(&mut self, slot: u32, bytes: &[u8]) -> Sent {
+        if self.full == Some(slot) {
+            return Sent::Bytes(0);
+        }
+        self.sent[slot as usize].extend_from_slice(bytes);
+        Sent::Bytes(bytes.len())
+    }
+}
+
+/// One shard, and a clock that moves when it is told to.
+struct World {
+    turn: Turn,
+    sockets: Sockets,
+    now: Now,
+}
+
+fn world(limits: ConnectionLimits, broker: impl FnOnce(Memory) -> Arc<dyn Broker>) -> World {
+    let shared = Arc::new(Shared {
+        inboxes: vec![Arc::new(Inbox::new(16 << 20))],
+        limits: NodeLimits::default(),
+        history_bytes: 0.into(),
+    });
+    let entropy: Arc<dyn Entropy> = Arc::new(Counted(1.into()));
+    let settings = Settings {
+        name: "test".into(),
+        namespaces: Namespaces::open(),
+        limits,
+        times: Times::default(),
+        connect_required: false,
+    };
+    let broker = broker(Memory::new(shared.clone(), entropy.clone()));
+    let now = Now { mono_ms: 1_000, unix_ms: 1_700_000_000_000 };
+    let node = Node::new(settings, shared, broker, Arc::new(NoTokens), entropy);
+    let mut world = World { turn: Turn::new(Arc::new(node), 0, now), sockets: Sockets::default(), now };
+    for slot in 0..2 {
+        world.sockets.sent.push(Vec::new());
+        world.turn.open(slot, Peer { form: Form::Json, token: None }, now);
+    }
+    world
+}
+
+/// The same with the in-process broker.
+fn plain(limits: ConnectionLimits) -> World {
+    world(limits, |memory| Arc::new(memory))
+}
+
+impl World {
+    /// Lets time pass, and the shard do what is due.
+    fn pass(&mut self, ms: u64) {
+        self.now = Now { mono_ms: self.now.mono_ms + ms, unix_ms: self.now.unix_ms + ms };
+        self.turn.run_wheel(self.now);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        self.turn.take_inbox(self.now);
+        while self.turn.flush(&mut self.sockets, self.now, 16) {}
+    }
+
+    fn say(&mut self, slot: u32, command: &str) {
+        self.turn.message(slot, command.as_bytes(), self.now);
+        self.settle();
+    }
+
+    /// Says this, and gives what is sent because of it.
+    fn ask(&mut self, slot: u32, command: &str) -> String {
+        self.sockets.sent[slot as usize].clear();
+        self.say(slot, command);
+        String::from_utf8_lossy(&self.sockets.sent[slot as usize]).into_owned()
+    }
+
+    /// The close code that a connection was sent.
+    fn closed_with(&self, slot: u32) -> Option<u16> {
+        let mut bytes = self.sockets.sent[slot as usize].clone();
+        let mut decoder = Decoder::client(Limits { message_bytes: 1 << 20 }, false);
+        let mut inflater = Inflater::new();
+        let mut at = 0;
+        loop {
+            let mut window = &mut bytes[at..];
+            let len = window.len();
+            let event = decoder.next(&mut window, &mut inflater).expect("a server keeps the protocol");
+            let closed = event.map(|event| match event {
+                Event::Close(close) => close.map(|(code, _)| code),
+                _ => None,
+            });
+            at += len - window.len();
+            if closed != Some(None) {
+                return closed.flatten();
+            }
+        }
+    }
+}
+
+/// The first string under this key.
+fn word<'a>(said: &'a str, key: &str) -> &'a str {
+    let (_, rest) = said.split_once(&format!("\"{key}\":\"")).unwrap_or_else(|| panic!("no {key} in {said}"));
+    rest.split('"').next().unwrap_or_default()
+}
+
+#[test]
+fn a_second_subscribe_and_a_full_table() {
+    let mut world = plain(ConnectionLimits { channels: 1, ..ConnectionLimits::default() });
+    let subscribe = |channel| format!(r#"{{"type":"subscribe","id":1,"channel":"{channel}"}}"#);
+    assert!(world.ask(0, &subscribe("a")).contains(r#""type":"subscribed""#));
+    // The bucket of subscribes has one token a 50th of a second here.
+    world.pass(100);
+    assert_eq!(word(&world.ask(0, &subscribe("a")), "code"), "already_subscribed");
+    world.pass(100);
+    assert_eq!(word(&world.ask(0, &subscribe("b")), "code"), "limit_exceeded");
+    world.pass(100);
+    assert!(world.ask(0, r#"{"type":"unsubscribe","id":2,"channel":"a"}"#).contains("unsubscribed"));
+    world.pass(100);
+    assert!(world.ask(0, &subscribe("b")).contains(r#""type":"subscribed""#));
+}
+
+#[test]
+fn history_of_a_stream_that_is_gone() {
+    let mut world = plain(ConnectionLimits::default());
+    world.say(0, r#"{"type":"publish","channel":"a","data":1}"#);
+    let said = world.ask(0, r#"{"type":"history","id":2,"channel":"a","since":{"epoch":"old","offset":5}}"#);
+    assert_eq!(word(&said, "code"), "unrecoverable_position");
+    assert!(said.contains(r#""offset":1"#), "the error says where the stream is now: {said}");
+}
+
+#[test]
+fn a_broker_that_does_not_answer() {
+    let mut world = world(ConnectionLimits::default(), |memory| Arc::new(Silent(memory)));
+    assert!(!world.ask(0, r#"{"type":"publish","id":2,"channel":"a","data":1}"#).contains("error"));
+    world.sockets.sent[0].clear();
+    world.pass(Times::default().ask_ms);
+    let said = String::from_utf8_lossy(&world.sockets.sent[0]).into_owned();
+    assert_eq!(word(&said, "code"), "timeout");
+    assert!(said.contains(r#""id":2"#) && said.contains(r#""retryable":true"#), "{said}");
+}
+
+#[test]
+fn a_peer_that_does_not_read_its_replies() {
+    let limits =
+        ConnectionLimits { outbox_bytes: 4_096, commands_burst: 10_000, ..ConnectionLimits::default() };
+    let mut world = plain(limits);
+    assert!(world.ask(0, r#"{"type":"connect","id":1}"#).contains("connected"));
+    world.sockets.full = Some(0);
+    for _ in 0..500 {
+        world.say(0, r#"{"type":"ping","id":2}"#);
+    }
+    world.sockets.full = None;
+    world.turn.writable(0);
+    world.settle();
+    assert_eq!(world.closed_with(0), Some(4100));
+    assert!(world.ask(1, r#"{"type":"ping","id":3}"#).contains("pong"), "others are not held up");
+}
+
+#[test]
+fn a_session_that_goes_on_elsewhere() {
+    let mut world = plain(ConnectionLimits::default());
+    let connected = world.ask(0, r#"{"type":"connect","id":1}"#);
+    let (client, session) = (word(&connected, "client"), word(&connected, "session"));
+    let again = world.ask(1, &format!(r#"{{"type":"connect","id":1,"resume":"{session}"}}"#));
+    assert!(again.contains(r#""resumed":true"#), "{again}");
+    assert_eq!(word(&again, "client"), client);
+    world.settle();
+    assert_eq!(world.closed_with(0), Some(4200));
+}
