@@ -44,6 +44,9 @@ const SAID_BYTES: usize = 4 << 20;
 /// Bytes of commands that wait for a channel's broker before the connection is held.
 const WAITING_BYTES: usize = 64 * 1024;
 
+/// How long an empty bucket may hold a connection; a command that would have to wait longer is refused.
+const HELD_MS: u64 = 2_000;
+
 /// What the shell does with a connection next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
@@ -253,25 +256,26 @@ impl Turn {
         let limits = self.node.settings.limits;
         let generation = self.generations[slot as usize];
         let Some(conn) = self.conn(slot) else { return Ok(()) };
-        let wait = match command {
+        let (per_second, debt_ms) = (limits.commands_per_second, HELD_MS);
+        let taken = match command {
             Command::Pong => return Ok(()),
             Command::Subscribe(_) | Command::Unsubscribe { .. } => {
-                conn.session.subscribes.take(now, limits.commands_per_second, limits.channels)
+                conn.session.subscribes.take(now, per_second, limits.channels, debt_ms)
             }
-            _ => conn.session.commands.take(now, limits.commands_per_second, limits.commands_burst),
+            _ => conn.session.commands.take(now, per_second, limits.commands_burst, debt_ms),
         };
-        let Err(wait_ms) = wait else { return Ok(()) };
-        if wait_ms > 2_000 {
-            let mut deny = Deny::new(
-                ErrorCode::RateLimited,
-                format!(
-                    "more than {} commands a second; the next one is welcome in {wait_ms} ms",
-                    limits.commands_per_second
-                ),
-            );
-            deny.retry_after_ms = Some(wait_ms);
-            return Err(deny);
-        }
+        let wait_ms = match taken {
+            Ok(0) => return Ok(()),
+            Ok(wait_ms) => wait_ms,
+            Err(wait_ms) => {
+                let text = format!(
+                    "more than {per_second} commands a second; the next one is welcome in {wait_ms} ms"
+                );
+                let mut deny = Deny::new(ErrorCode::RateLimited, text);
+                deny.retry_after_ms = Some(wait_ms);
+                return Err(deny);
+            }
+        };
         // The command itself is taken: it is here already. What follows is not read until the bucket allows it.
         conn.held = Some(Held::Bucket);
         self.paused.push(Reverse((now.mono_ms + wait_ms, slot, generation)));

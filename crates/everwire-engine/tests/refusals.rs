@@ -13,7 +13,7 @@ use everwire_engine::name::ChannelName;
 use everwire_engine::node::{Node, Settings};
 use everwire_engine::ports::{Ask, Asked, Broker, Caps, NoTokens, Ticket};
 use everwire_engine::time::{Entropy, Now};
-use everwire_engine::turn::{Carrier, Peer, Sent, Turn};
+use everwire_engine::turn::{Carrier, Flow, Peer, Sent, Turn};
 use everwire_proto::ws::{Decoder, Event, Inflater, Limits};
 
 struct Counted(AtomicU64);
@@ -211,4 +211,36 @@ fn a_session_that_goes_on_elsewhere() {
     assert_eq!(word(&again, "client"), client);
     world.settle();
     assert_eq!(world.closed_with(0), Some(4200));
+}
+
+#[test]
+fn a_connection_gets_its_burst_and_its_rate_and_no_more() {
+    let limits =
+        ConnectionLimits { commands_per_second: 10, commands_burst: 5, ..ConnectionLimits::default() };
+    let mut world = plain(limits);
+    let (mut taken, mut held) = (0, false);
+    // As the server does: what is held is not read, and a command waits all the time.
+    for _ in 0..10_000 {
+        while !held {
+            held = world.turn.message(0, br#"{"type":"ping"}"#, world.now) == Flow::Hold;
+            taken += 1;
+        }
+        world.pass(1);
+        held &= world.turn.take_released().is_empty();
+    }
+    assert!((104..=107).contains(&taken), "5 at once and 10 a second for 10 s are not {taken}");
+}
+
+#[test]
+fn commands_that_would_wait_too_long() {
+    let limits =
+        ConnectionLimits { commands_per_second: 1, commands_burst: 1, ..ConnectionLimits::default() };
+    let mut world = plain(limits);
+    let ping = r#"{"type":"ping","id":1}"#;
+    for _ in 0..3 {
+        assert!(world.ask(0, ping).contains("pong"));
+    }
+    let said = world.ask(0, ping);
+    assert_eq!(word(&said, "code"), "rate_limited");
+    assert!(said.contains(r#""retry_after_ms":3000"#), "{said}");
 }
