@@ -1,2 +1,9 @@
-//! Tasks of this repository.
-fn main() {}
+//! The command `cargo xtask`.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    xtask::cli::run(xtask::cli::Cli::parse())
+}

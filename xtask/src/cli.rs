@@ -1,0 +1,124 @@
+//! The command line of `cargo xtask`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::groups::{self, Group};
+use crate::tree::{self, Tree};
+use crate::{long, tidy};
+
+/// Tasks of the Everwire repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// All tests, or those of some groups; installs what they need
+    Test {
+        /// Groups to run; all of them without one
+        groups: Vec<Group>,
+    },
+    /// The house rules: floors, sizes, names, codes (also a part of the tests)
+    Tidy,
+    /// The engine's simulator, for more seeds than the tests take
+    Sim {
+        /// How many seeds
+        #[arg(long, value_name = "N")]
+        seeds: Option<u64>,
+        /// The first seed; with `--seeds 1` it plays one that failed once more
+        #[arg(long, value_name = "SEED")]
+        from: Option<u64>,
+        /// Steps of each seed
+        #[arg(long, value_name = "N")]
+        steps: Option<u64>,
+    },
+    /// The public Autobahn suite against a release build, if a folder brings it
+    Conformance {
+        /// The folder, with its `run.sh URL OUT`
+        dir: Option<PathBuf>,
+    },
+}
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> ExitCode {
+    match cli.task.map(perform) {
+        None => {
+            println!("{}", Cli::command().render_help());
+            ExitCode::SUCCESS
+        }
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    let root = tree::root()?;
+    match task {
+        Task::Test { groups } => groups::run(&root, &groups),
+        Task::Tidy => {
+            let faults = tidy::check(&Tree::read(&root)?);
+            print!("{faults}");
+            match faults.refused() {
+                0 => Ok(()),
+                1 => anyhow::bail!("one fault"),
+                count => anyhow::bail!("{count} faults"),
+            }
+        }
+        Task::Sim { seeds, from, steps } => long::simulate(&root, seeds, from, steps),
+        Task::Conformance { dir } => long::conformance(&root, dir),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_tasks_are_read() {
+        assert!(parse("xtask").unwrap().task.is_none());
+        let Some(Task::Test { groups }) = parse("xtask test browser lint").unwrap().task else {
+            panic!("no test")
+        };
+        assert_eq!(groups, [Group::Browser, Group::Lint]);
+        let Some(Task::Sim { seeds, from, steps }) = parse("xtask sim --seeds 5000 --from 7").unwrap().task
+        else {
+            panic!("no sim")
+        };
+        assert_eq!((seeds, from, steps), (Some(5000), Some(7), None));
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_slip_of_the_hand_is_told_what_was_meant() {
+        let told = |line: &str| parse(line).unwrap_err().to_string();
+        assert!(told("xtask tset").contains("'test'"), "{}", told("xtask tset"));
+        assert!(told("xtask test browsr").contains("'browser'"), "{}", told("xtask test browsr"));
+        assert!(
+            told("xtask sim --seeds many").contains("invalid digit"),
+            "{}",
+            told("xtask sim --seeds many")
+        );
+    }
+
+    #[test]
+    fn the_help_names_every_task() {
+        let help = Cli::command().render_help().to_string();
+        for task in ["test", "tidy", "sim", "conformance"] {
+            assert!(help.contains(&format!("\n  {task} ")), "{help}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What the tests need beyond Rust, and how it comes here: Debian packages, npm packages, Python packages.
+//!
+//! Only what is missing is fetched, and only through locks with hashes. What can't be installed stops the run, with
+//! the line to type: a test that can't run is a failure, never a pass.
+
+mod debian;
+mod npm;
+mod python;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+/// What the browser tests are handed.
+#[derive(Clone, Debug)]
+pub struct Browser {
+    /// The browser itself.
+    pub chromium: PathBuf,
+    /// A Python that has the packages of `web/tests/requirements.txt`.
+    pub python: PathBuf,
+}
+
+/// Makes sure that everything is there for the tests in Node, Python and Chromium.
+pub fn for_browser(root: &Path) -> Result<Browser> {
+    debian::install(root)?;
+    npm::install(root, "sdk/js")?;
+    npm::install(root, "web/tests")?;
+    let python = python::install(root)?;
+    Ok(Browser { chromium: debian::chromium(), python })
+}
