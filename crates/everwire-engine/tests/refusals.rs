@@ -65,10 +65,14 @@ struct World {
     now: Now,
 }
 
-fn world(limits: ConnectionLimits, broker: impl FnOnce(Memory) -> Arc<dyn Broker>) -> World {
+fn world(
+    limits: ConnectionLimits,
+    of_node: NodeLimits,
+    broker: impl FnOnce(Memory) -> Arc<dyn Broker>,
+) -> World {
     let shared = Arc::new(Shared {
         inboxes: vec![Arc::new(Inbox::new(16 << 20))],
-        limits: NodeLimits::default(),
+        limits: of_node,
         history_bytes: 0.into(),
     });
     let entropy: Arc<dyn Entropy> = Arc::new(Counted(1.into()));
@@ -92,7 +96,7 @@ fn world(limits: ConnectionLimits, broker: impl FnOnce(Memory) -> Arc<dyn Broker
 
 /// The same with the in-process broker.
 fn plain(limits: ConnectionLimits) -> World {
-    world(limits, |memory| Arc::new(memory))
+    world(limits, NodeLimits::default(), |memory| Arc::new(memory))
 }
 
 impl World {
@@ -174,8 +178,22 @@ fn history_of_a_stream_that_is_gone() {
 }
 
 #[test]
+fn a_node_whose_channels_are_all_in_use() {
+    let of_node = NodeLimits { channels: 1, ..NodeLimits::default() };
+    let mut world = world(ConnectionLimits::default(), of_node, |memory| Arc::new(memory));
+    assert!(world.ask(0, r#"{"type":"subscribe","id":1,"channel":"a"}"#).contains(r#""type":"subscribed""#));
+    for verb in [r#""subscribe""#, r#""publish","data":1"#, r#""history""#, r#""presence""#] {
+        let said = world.ask(1, &format!(r#"{{"type":{verb},"id":2,"channel":"b"}}"#));
+        assert_eq!(word(&said, "code"), "overloaded", "{verb}: {said}");
+        assert!(said.contains(r#""retry_after_ms":"#), "{said}");
+    }
+    assert!(world.ask(1, r#"{"type":"publish","id":3,"channel":"a","data":1}"#).contains("published"));
+}
+
+#[test]
 fn a_broker_that_does_not_answer() {
-    let mut world = world(ConnectionLimits::default(), |memory| Arc::new(Silent(memory)));
+    let silent = |memory| Arc::new(Silent(memory)) as Arc<dyn Broker>;
+    let mut world = world(ConnectionLimits::default(), NodeLimits::default(), silent);
     assert!(!world.ask(0, r#"{"type":"publish","id":2,"channel":"a","data":1}"#).contains("error"));
     world.sockets.sent[0].clear();
     world.pass(Times::default().ask_ms);

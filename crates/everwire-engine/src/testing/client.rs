@@ -116,6 +116,56 @@ pub(super) struct Client {
 /// The longest frame a server sends here.
 const LIMITS: Limits = Limits { message_bytes: 1 << 24 };
 
+impl Sub {
+    /// Where a subscription begins, and the gap that is due first, by what `subscribed` answered.
+    fn begin(
+        &mut self,
+        channel: &str,
+        since: Option<Position>,
+        rewind: Option<u64>,
+        frame: &Value,
+        view: &View<'_>,
+    ) -> Check {
+        let recovered = frame["recovered"].as_bool();
+        let replaying = frame["replaying"].as_u64();
+        match (&self.top, &since, recovered) {
+            (None, Some(_), Some(false)) => self.lost_due = true,
+            (None, None, None) => {}
+            (Some(top), Some(since), Some(true)) => {
+                if since.epoch != top.epoch || since.offset > top.offset {
+                    return Err("recovered from a place that is not in this stream".to_owned());
+                }
+                if view.contiguous && replaying != Some(top.offset - since.offset) {
+                    return Err(format!("replaying must be {}", top.offset - since.offset));
+                }
+                self.last = Some(since.clone());
+            }
+            (Some(top), Some(since), Some(false)) => {
+                if since == top {
+                    return Err("the top itself is always recovered".to_owned());
+                }
+                self.gap_due = Some((since.clone(), top.clone()));
+                self.last = Some(since.clone());
+            }
+            (Some(top), _, None) if rewind.is_some() || since.is_none() => {
+                let count = replaying.unwrap_or(0);
+                if rewind.is_none() != replaying.is_none() || count > rewind.unwrap_or(0) {
+                    return Err("a rewind gives at most what was asked".to_owned());
+                }
+                let begin = view.ledger.back(channel, top, count);
+                if let Some(since) = since {
+                    self.gap_due = Some((since.clone(), begin));
+                    self.last = Some(since);
+                } else {
+                    self.last = Some(begin);
+                }
+            }
+            _ => return Err(format!("no such answer to since {since:?}, rewind {rewind:?}")),
+        }
+        Ok(())
+    }
+}
+
 impl Client {
     pub(super) fn new(number: usize, form: Form) -> Self {
         Self {
@@ -490,40 +540,7 @@ impl Client {
             watch: watch.then(Watch::default),
             volatile: BTreeSet::new(),
         };
-        match (&top, &since, recovered) {
-            (None, Some(_), Some(false)) => sub.lost_due = true,
-            (None, None, None) => {}
-            (Some(top), Some(since), Some(true)) => {
-                if since.epoch != top.epoch || since.offset > top.offset {
-                    return Err("recovered from a place that is not in this stream".to_owned());
-                }
-                if view.contiguous && replaying != Some(top.offset - since.offset) {
-                    return Err(format!("replaying must be {}", top.offset - since.offset));
-                }
-                sub.last = Some(since.clone());
-            }
-            (Some(top), Some(since), Some(false)) => {
-                if since == top {
-                    return Err("the top itself is always recovered".to_owned());
-                }
-                sub.gap_due = Some((since.clone(), top.clone()));
-                sub.last = Some(since.clone());
-            }
-            (Some(top), _, None) if rewind.is_some() || since.is_none() => {
-                let count = replaying.unwrap_or(0);
-                if rewind.is_none() != replaying.is_none() || count > rewind.unwrap_or(0) {
-                    return Err("a rewind gives at most what was asked".to_owned());
-                }
-                let begin = view.ledger.back(&channel, top, count);
-                if let Some(since) = since {
-                    sub.gap_due = Some((since.clone(), begin));
-                    sub.last = Some(since);
-                } else {
-                    sub.last = Some(begin);
-                }
-            }
-            _ => return Err(format!("no such answer to since {since:?}, rewind {rewind:?}")),
-        }
+        sub.begin(&channel, since, rewind, frame, view)?;
         let mine = self.me.clone().unwrap_or_default();
         if view.open
             && !self.is_moving(&channel)
