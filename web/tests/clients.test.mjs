@@ -114,12 +114,13 @@ test('our client runs on Node\'s own WebSocket, and on the one of ws', () => {
   assert.equal(node(program('ws', `import { WebSocket } from '${ws}';`, ', { WebSocket }')), 'hello');
 });
 
-test('a page of another origin gets the client, and connects once the config lists it', async () => {
+test('a page of another origin gets the client, and connects in dev mode or once the config lists it', async () => {
   const pages = createServer((_, response) => response.setHeader('content-type', 'text/html').end('<!doctype html><title>mine</title>'));
   await new Promise((done) => pages.listen(0, '127.0.0.1', done));
   const origin = `http://localhost:${pages.address().port}`;
   const open = 'access = { subscribe = "anyone", publish = "anyone", history = "anyone", presence = "anyone" }';
-  const strict = await startServer({ config: `origins = ["${origin}"]\n[namespaces.mine]\n${open}` });
+  const listed = await startServer({ config: `origins = ["${origin}"]\n[namespaces.mine]\n${open}` });
+  const strict = await startServer({ config: `[namespaces.mine]\n${open}` });
   try {
     const talk = async ({ sdk, ws }) => {
       const { connect } = await import(sdk);
@@ -134,11 +135,12 @@ test('a page of another origin gets the client, and connects once the config lis
     };
     const to = (one) => ({ sdk: `${one.url}/sdk/everwire.js`, ws: `${one.ws}/ws` });
     const one = await browser.open(origin);
-    assert.equal(await one.page.evaluate(talk, to(strict)), 'across');
-    assert.equal(await one.page.evaluate(talk, to(server)), 1006, 'dev mode has no list: 403');
+    assert.equal(await one.page.evaluate(talk, to(listed)), 'across');
+    assert.equal(await one.page.evaluate(talk, to(server)), 'across', 'dev mode takes every page of this machine');
+    assert.equal(await one.page.evaluate(talk, to(strict)), 1006, 'not listed: 403');
     await one.close();
   } finally {
-    assert.equal(await strict.stop(), 0);
+    assert.deepEqual([await listed.stop(), await strict.stop()], [0, 0]);
     pages.closeAllConnections();
     await new Promise((done) => pages.close(done));
   }

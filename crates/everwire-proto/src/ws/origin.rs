@@ -60,7 +60,8 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// Whether an `Origin` may open a connection here: none at all (no browser), this very site, or one of `allowed`
-/// (each `scheme://host[:port]`). With `dev`, `localhost`, `127.0.0.1` and `[::1]` count as one host. `null` is foreign.
+/// (each `scheme://host[:port]`). With `dev`, a server that was reached as `localhost`, `127.0.0.1` or `[::1]` takes every
+/// page of this machine, whatever its port: a front end has a development server of its own. `null` is foreign.
 pub fn is_allowed(origin: Option<&str>, site: Site<'_>, allowed: &[String], dev: bool) -> bool {
     let Some(origin) = origin else { return true };
     let Some(theirs) = parse(origin) else { return false };
@@ -68,8 +69,7 @@ pub fn is_allowed(origin: Option<&str>, site: Site<'_>, allowed: &[String], dev:
         return true;
     }
     let Some(ours) = authority(site.host, site.tls) else { return false };
-    let same_host = theirs.host == ours.host || (dev && is_loopback(&theirs.host) && is_loopback(&ours.host));
-    same_host && theirs.tls == ours.tls && theirs.port == ours.port
+    (dev && is_loopback(&theirs.host) && is_loopback(&ours.host)) || theirs == ours
 }
 
 /// Whether a configured origin can be read at all: `scheme://host[:port]`.
@@ -129,10 +129,15 @@ mod tests {
     }
 
     #[test]
-    fn dev_mode_knows_one_loopback() {
-        assert!(check("http://localhost:8765", "127.0.0.1:8765", true));
-        assert!(check("http://[::1]:8765", "localhost:8765", true));
-        assert!(!check("http://localhost:8765", "127.0.0.1:8765", false));
-        assert!(!check("http://localhost:8766", "127.0.0.1:8765", true));
+    fn dev_mode_takes_every_page_of_this_machine() {
+        for origin in
+            ["http://localhost:8765", "http://[::1]:8765", "http://localhost:5173", "https://127.0.0.1"]
+        {
+            assert!(check(origin, "127.0.0.1:8765", true), "{origin}");
+            assert!(!check(origin, "127.0.0.1:8765", false), "{origin}");
+            // Reached under another name, by a name that points here or from outside: not this machine's business.
+            assert!(!check(origin, "everwire.example:8765", true), "{origin}");
+        }
+        assert!(!check("http://localhost.evil.example:8765", "localhost:8765", true));
     }
 }

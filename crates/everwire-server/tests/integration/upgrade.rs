@@ -49,6 +49,7 @@ fn a_foreign_page_is_refused_by_all_but_the_echo() {
     }
     assert_eq!(ask("/ws", "https://app.example.com"), "101");
     assert_eq!(ask("/ws", "http://127.0.0.1"), "101", "in dev mode loopback is one host");
+    assert_eq!(ask("/ws", "http://localhost:5173"), "101", "... whatever the port");
 }
 
 #[test]
