@@ -1,4 +1,5 @@
-//! The decoder: bytes in, events out. It owns no buffer while nothing is incomplete.
+//! The decoder: bytes in, events out. It owns no buffer while nothing is incomplete: what was put together from pieces
+//! moves into the shard's [`Inflater`] the moment it is whole.
 
 use super::close::is_sendable;
 use super::deflate::{InflateError, Inflater};
@@ -53,6 +54,9 @@ const BAD_DEFLATE: Violation =
 const TOO_BIG: Violation = Violation { code: 1009, reason: "the message is over the limit" };
 const TOO_MANY: Violation = Violation { code: 1009, reason: "the message has too many fragments" };
 
+/// Payload of a control frame, bytes: RFC 6455 section 5.5.
+const MAX_CONTROL: usize = 125;
+
 #[derive(Clone, Copy, Debug)]
 struct Header {
     fin: bool,
@@ -80,8 +84,6 @@ struct Message {
     bytes: Vec<u8>,
     fragments: u32,
     utf8: Utf8,
-    /// It was handed out: the next call forgets it.
-    taken: bool,
 }
 
 /// The state of one connection: 48 bytes while nothing is incomplete.
@@ -97,12 +99,14 @@ pub struct Decoder {
 }
 
 /// Where the bytes of an event are.
-enum Whole {
+#[derive(Clone, Copy, Debug)]
+enum Place {
     Input,
-    Message,
-    Inflated,
-    Control,
+    Inflater,
 }
+
+/// What became whole, never a continuation, and where its bytes are.
+type Whole = (Opcode, Place);
 
 impl Decoder {
     /// Decodes what a client sends: every frame must be masked. `deflate`: permessage-deflate was negotiated.
@@ -121,71 +125,65 @@ impl Decoder {
     }
 
     /// Takes the next event from `input`, which moves on behind it. `Ok(None)`: all of `input` was taken, and what is
-    /// incomplete is kept inside. A frame that is whole in `input` is unmasked there and yielded from there.
+    /// incomplete is kept inside. A frame that is whole in `input` is unmasked there and yielded from there; what came
+    /// in pieces, or deflated, is yielded from `inflater`.
     ///
     /// # Errors
     /// A [`Violation`]; after it, and after [`Event::Close`], everything is ignored.
     pub fn next<'a>(
-        &'a mut self,
+        &mut self,
         input: &mut &'a mut [u8],
         inflater: &'a mut Inflater,
     ) -> Result<Option<Event<'a>>, Violation> {
-        self.forget_taken();
+        inflater.trim();
+        let found = self.find(input, inflater).and_then(|found| match found {
+            None => Ok(None),
+            Some((opcode, Place::Input, payload)) => event(opcode, payload).map(Some),
+            Some((opcode, Place::Inflater, _)) => event(opcode, inflater.bytes()).map(Some),
+        });
+        if matches!(found, Err(_) | Ok(Some(Event::Close(_)))) {
+            self.ended = true;
+            self.partial = None;
+        }
+        found
+    }
+
+    /// The next thing that is whole; its payload, if that is in the input.
+    fn find<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+        inflater: &mut Inflater,
+    ) -> Result<Option<(Opcode, Place, &'a [u8])>, Violation> {
         loop {
             if self.ended {
                 *input = &mut [];
                 return Ok(None);
             }
-            let header = match self.partial.as_ref().and_then(|p| p.frame) {
+            let begun = self.partial.as_ref().and_then(|p| p.frame);
+            let header = match begun {
                 Some((header, _)) => header,
-                None => match self.header(input) {
-                    Ok(Some(header)) => header,
-                    Ok(None) => return Ok(None),
-                    Err(violation) => return Err(self.end(violation)),
+                None => match self.header(input)? {
+                    Some(header) => header,
+                    None => return Ok(None),
                 },
             };
-            let begun = self.partial.as_ref().is_some_and(|p| p.frame.is_some());
-            if begun || header.len > input.len() as u64 {
-                match self.piece(header, input) {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(None),
-                    Err(violation) => return Err(self.end(violation)),
+            let mut payload: &'a [u8] = &[];
+            let whole = if begun.is_some() || header.len > input.len() as u64 {
+                if !self.piece(header, input)? {
+                    return Ok(None);
                 }
-                match self.finish(header, inflater) {
-                    Ok(Some(whole)) => return self.event(header, whole, &[], inflater),
-                    Ok(None) => continue,
-                    Err(violation) => return Err(self.end(violation)),
-                }
+                self.finish(header, inflater)?
+            } else {
+                let len = usize::try_from(header.len).expect("it is within the input");
+                let (bytes, rest) = std::mem::take(input).split_at_mut(len);
+                *input = rest;
+                unmask(bytes, header.mask);
+                payload = bytes;
+                self.whole(header, payload, inflater)?
+            };
+            if let Some((opcode, place)) = whole {
+                return Ok(Some((opcode, place, payload)));
             }
-            let len = usize::try_from(header.len).expect("it is within the input");
-            let (payload, rest) = std::mem::take(input).split_at_mut(len);
-            *input = rest;
-            unmask(payload, header.mask);
-            match self.whole(header, payload, inflater) {
-                Ok(Some(whole)) => return self.event(header, whole, payload, inflater),
-                Ok(None) => {}
-                Err(violation) => return Err(self.end(violation)),
-            }
-        }
-    }
-
-    fn end(&mut self, violation: Violation) -> Violation {
-        self.ended = true;
-        self.partial = None;
-        violation
-    }
-
-    fn forget_taken(&mut self) {
-        let Some(partial) = &mut self.partial else { return };
-        // A control frame that is still coming in keeps what is here of it.
-        if partial.frame.is_none() {
-            partial.control.clear();
-        }
-        if partial.message.as_ref().is_some_and(|m| m.taken) {
-            partial.message = None;
-        }
-        if partial.message.is_none() && partial.frame.is_none() {
-            self.partial = None;
         }
     }
 
@@ -206,7 +204,7 @@ impl Decoder {
             return Err(broken("a client's frames are masked, a server's are not (RFC 6455 5.1)"));
         }
         let is_control = opcode as u8 >= 8;
-        if is_control && second & 0x7f > 125 {
+        if is_control && usize::from(second & 0x7f) > MAX_CONTROL {
             return Err(broken("a control frame has at most 125 bytes (RFC 6455 5.5)"));
         }
         let len_bytes = match second & 0x7f {
@@ -256,7 +254,7 @@ impl Decoder {
         if opcode as u8 >= 8 && first & FIN == 0 {
             return Err(broken("a control frame is fragmented (RFC 6455 5.5)"));
         }
-        let begun = self.partial.as_ref().is_some_and(|p| p.message.as_ref().is_some_and(|m| !m.taken));
+        let begun = self.partial.as_ref().is_some_and(|p| p.message.is_some());
         if starts && begun {
             return Err(broken("a new message begins inside a fragmented one (RFC 6455 5.4)"));
         }
@@ -284,6 +282,7 @@ impl Decoder {
 
     /// Takes what is here of a frame that was cut. Whether it is whole now.
     fn piece(&mut self, header: Header, input: &mut &mut [u8]) -> Result<bool, Violation> {
+        let limit = self.limits.message_bytes as usize;
         let partial = self.partial.get_or_insert_default();
         let (_, done) = partial.frame.unwrap_or((header, 0));
         let left = header.len - done;
@@ -294,49 +293,35 @@ impl Decoder {
         let whole = take as u64 == left;
         partial.frame = (!whole).then_some((header, done + take as u64));
         if header.opcode as u8 >= 8 {
-            partial.control.extend_from_slice(piece);
+            grow(&mut partial.control, piece, MAX_CONTROL);
         } else {
-            Self::extend(partial, &header, piece)?;
+            extend(partial, &header, left, limit, piece)?;
         }
         Ok(whole)
     }
 
-    /// Adds payload to the message, checking text as it comes.
-    fn extend(partial: &mut Partial, header: &Header, piece: &[u8]) -> Result<(), Violation> {
-        let message = partial.message.get_or_insert_with(|| Message {
-            opcode: header.opcode,
-            compressed: header.compressed,
-            bytes: Vec::new(),
-            fragments: 1,
-            utf8: Utf8::default(),
-            taken: false,
-        });
-        if message.opcode == Opcode::Text && !message.compressed {
-            message.utf8.push(piece).map_err(|()| BAD_TEXT)?;
-        }
-        message.bytes.extend_from_slice(piece);
-        Ok(())
-    }
-
     /// A frame that came in pieces is whole.
     fn finish(&mut self, header: Header, inflater: &mut Inflater) -> Result<Option<Whole>, Violation> {
-        if header.opcode as u8 >= 8 {
-            return Ok(Some(Whole::Control));
-        }
-        if !header.fin {
-            return Ok(None);
-        }
         let limit = self.limits.message_bytes as usize;
-        let Some(message) = self.partial.as_mut().and_then(|p| p.message.as_mut()) else { return Ok(None) };
-        message.taken = true;
-        if message.compressed {
-            inflate(inflater, &message.bytes, message.opcode, limit)?;
-            return Ok(Some(Whole::Inflated));
+        let Some(partial) = &mut self.partial else { return Ok(None) };
+        let opcode = if header.opcode as u8 >= 8 {
+            inflater.put(&std::mem::take(&mut partial.control));
+            header.opcode
+        } else {
+            let Some(message) = partial.message.take_if(|_| header.fin) else { return Ok(None) };
+            if message.compressed {
+                inflate(inflater, &message.bytes, message.opcode, limit)?;
+            } else if message.utf8.is_whole() {
+                inflater.take(message.bytes);
+            } else {
+                return Err(BAD_TEXT);
+            }
+            message.opcode
+        };
+        if partial.message.is_none() {
+            self.partial = None;
         }
-        if !message.utf8.is_whole() {
-            return Err(BAD_TEXT);
-        }
-        Ok(Some(Whole::Message))
+        Ok(Some((opcode, Place::Inflater)))
     }
 
     /// A frame that is whole in the input.
@@ -347,53 +332,67 @@ impl Decoder {
         inflater: &mut Inflater,
     ) -> Result<Option<Whole>, Violation> {
         if header.opcode as u8 >= 8 {
-            return Ok(Some(Whole::Input));
+            return Ok(Some((header.opcode, Place::Input)));
         }
+        let limit = self.limits.message_bytes as usize;
         let begun = self.partial.as_ref().is_some_and(|p| p.message.is_some());
         if begun || !header.fin {
-            Self::extend(self.partial.get_or_insert_default(), &header, payload)?;
+            extend(self.partial.get_or_insert_default(), &header, header.len, limit, payload)?;
             return self.finish(header, inflater);
         }
         if header.compressed {
-            inflate(inflater, payload, header.opcode, self.limits.message_bytes as usize)?;
-            return Ok(Some(Whole::Inflated));
+            inflate(inflater, payload, header.opcode, limit)?;
+            return Ok(Some((header.opcode, Place::Inflater)));
         }
         if header.opcode == Opcode::Text && std::str::from_utf8(payload).is_err() {
             return Err(BAD_TEXT);
         }
-        Ok(Some(Whole::Input))
+        Ok(Some((header.opcode, Place::Input)))
     }
+}
 
-    fn event<'a>(
-        &'a mut self,
-        header: Header,
-        whole: Whole,
-        payload: &'a [u8],
-        inflater: &'a Inflater,
-    ) -> Result<Option<Event<'a>>, Violation> {
-        if header.opcode == Opcode::Close {
-            self.ended = true;
-        }
-        let partial = self.partial.as_deref();
-        let message = partial.and_then(|p| p.message.as_ref());
-        let bytes = match whole {
-            Whole::Input => payload,
-            Whole::Inflated => inflater.bytes(),
-            Whole::Message => message.map_or(&[][..], |m| &m.bytes),
-            Whole::Control => partial.map_or(&[][..], |p| &p.control),
-        };
-        let opcode = match header.opcode {
-            Opcode::Continuation => message.map_or(Opcode::Binary, |m| m.opcode),
-            opcode => opcode,
-        };
-        Ok(Some(match opcode {
-            Opcode::Text => Event::Text(bytes),
-            Opcode::Binary | Opcode::Continuation => Event::Binary(bytes),
-            Opcode::Ping => Event::Ping(bytes),
-            Opcode::Pong => Event::Pong(bytes),
-            Opcode::Close => Event::Close(closing(bytes)?),
-        }))
+/// Adds payload to the message, checking text as it comes. `left`: what this frame still lacked before `piece`.
+fn extend(
+    partial: &mut Partial,
+    header: &Header,
+    left: u64,
+    limit: usize,
+    piece: &[u8],
+) -> Result<(), Violation> {
+    let message = partial.message.get_or_insert_with(|| Message {
+        opcode: header.opcode,
+        compressed: header.compressed,
+        bytes: Vec::new(),
+        fragments: 1,
+        utf8: Utf8::default(),
+    });
+    if message.opcode == Opcode::Text && !message.compressed {
+        message.utf8.push(piece).map_err(|()| BAD_TEXT)?;
     }
+    let left = usize::try_from(left).unwrap_or(usize::MAX);
+    let most = if header.fin { message.bytes.len().saturating_add(left) } else { limit };
+    grow(&mut message.bytes, piece, most);
+    Ok(())
+}
+
+/// Appends `piece`. The room doubles, so that many small pieces are not copied again and again, but it never passes
+/// `most`, which all pieces together can't: what is held is at most the limit, and at most twice what came in.
+fn grow(bytes: &mut Vec<u8>, piece: &[u8], most: usize) {
+    let need = bytes.len() + piece.len();
+    if need > bytes.capacity() {
+        bytes.reserve_exact((bytes.capacity() * 2).min(most).max(need) - bytes.len());
+    }
+    bytes.extend_from_slice(piece);
+}
+
+fn event(opcode: Opcode, bytes: &[u8]) -> Result<Event<'_>, Violation> {
+    Ok(match opcode {
+        Opcode::Text => Event::Text(bytes),
+        Opcode::Binary | Opcode::Continuation => Event::Binary(bytes),
+        Opcode::Ping => Event::Ping(bytes),
+        Opcode::Pong => Event::Pong(bytes),
+        Opcode::Close => Event::Close(closing(bytes)?),
+    })
 }
 
 fn inflate(inflater: &mut Inflater, bytes: &[u8], opcode: Opcode, limit: usize) -> Result<(), Violation> {

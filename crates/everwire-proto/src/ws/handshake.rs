@@ -62,8 +62,8 @@ pub fn check<'h>(
     for (name, value) in headers {
         seen.note(name, value)?;
     }
-    if seen.hosts != 1 {
-        return refused(400, "exactly one Host header is needed");
+    if seen.hosts != 1 || !seen.good_host {
+        return refused(400, "exactly one Host header with a host in it is needed");
     }
     if !seen.upgrade || !seen.connection {
         return refused(400, "the headers `Upgrade: websocket` and `Connection: Upgrade` are both needed");
@@ -80,6 +80,7 @@ pub fn check<'h>(
 #[derive(Default)]
 struct Seen {
     hosts: u32,
+    good_host: bool,
     versions: u32,
     version_13: bool,
     upgrade: bool,
@@ -96,6 +97,7 @@ impl Seen {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         if is("host") {
             self.hosts += 1;
+            self.good_host = is_host(value.trim_ascii());
         } else if is("upgrade") {
             self.upgrade |= has_token(value, "websocket");
         } else if is("connection") {
@@ -139,7 +141,9 @@ impl Seen {
                             "what follows `bearer.` must be a token in base64url without padding",
                         );
                     };
-                    self.bearer = Some(token);
+                    if self.bearer.replace(token).is_some() {
+                        return refused(400, "one `bearer.` subprotocol is enough");
+                    }
                 }
             }
         }
@@ -163,6 +167,11 @@ pub fn accept_for(key: &[u8]) -> String {
 /// Whether a comma-separated header value has this token, in any case.
 fn has_token(value: &[u8], token: &str) -> bool {
     value.split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// The characters of a host and a port: RFC 3986 section 3.2. Anything else must be refused (RFC 9112 section 3.2).
+fn is_host(value: &[u8]) -> bool {
+    !value.is_empty() && value.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%[]:".contains(b))
 }
 
 /// RFC 9110 section 5.6.2.
@@ -201,6 +210,10 @@ mod tests {
     fn each_thing_that_must_be_there() {
         for (name, value, status) in [
             ("Host", None, 400),
+            ("Host", Some(""), 400),
+            ("Host", Some("a b"), 400),
+            ("Host", Some("user@x"), 400),
+            ("Host", Some("x/y"), 400),
             ("Upgrade", None, 400),
             ("Upgrade", Some("websockets"), 400),
             ("Connection", None, 400),
@@ -216,6 +229,7 @@ mod tests {
             ("Sec-WebSocket-Protocol", Some("a b"), 400),
             ("Sec-WebSocket-Protocol", Some("a,,b"), 400),
             ("Sec-WebSocket-Protocol", Some("bearer.%%"), 400),
+            ("Sec-WebSocket-Protocol", Some("bearer.YQ, bearer.Yg"), 400),
         ] {
             assert_eq!(run(&with(name, value)).unwrap_err().status, status, "{name}: {value:?}");
         }
