@@ -13,6 +13,8 @@ use crate::position::MAX_INTEGER;
 
 /// Deepest nesting of a payload.
 pub(crate) const MAX_DEPTH: usize = 64;
+/// Fields of one object of a command. Each costs some hundred bytes while the command is read, however short it is.
+pub(crate) const MAX_FIELDS: usize = 1024;
 /// `info` and `state`, bytes.
 const STATE_BYTES: usize = 1024;
 
@@ -75,9 +77,16 @@ impl<'a> Fields<'a> {
         Self { list, format, read }
     }
 
+    /// A key that stands twice.
     fn doubled(&self) -> Option<&str> {
-        let twice = |(i, f): (usize, &'_ Field<'_>)| self.list[..i].iter().any(|e| e.key == f.key);
-        self.list.iter().enumerate().find(|(i, f)| twice((*i, f))).map(|(_, f)| &*f.key)
+        if self.list.len() <= 16 {
+            let twice = |(i, f): &(usize, &Field<'_>)| self.list[..*i].iter().any(|e| e.key == f.key);
+            return self.list.iter().enumerate().find(twice).map(|(_, f)| &*f.key);
+        }
+        // Comparing each with each would let a client buy much time with few bytes.
+        let mut keys: Vec<&str> = self.list.iter().map(|f| &*f.key).collect();
+        keys.sort_unstable();
+        keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
     }
 
     /// Takes a field that is there and not null.
@@ -136,7 +145,7 @@ impl<'a> Fields<'a> {
 
     fn since(&mut self, key: &str) -> Result<Option<Since<'a>>, Bad> {
         let Some(field) = self.map(key)? else { return Ok(None) };
-        since_of(&field.raw, key, self.format, self.read).map(Some)
+        since_of(&field.raw, || key.to_owned(), self.format, self.read).map(Some)
     }
 
     fn channel(&mut self) -> Result<Cow<'a, str>, Bad> {
@@ -177,19 +186,21 @@ impl<'a> Fields<'a> {
         let Some(field) = self.map("tags")? else { return Ok(Vec::new()) };
         let fields = (self.read)(&field.raw).map(|list| Fields::new(list, self.format, self.read))?;
         if let Some(key) = fields.doubled() {
-            return Err(format!("`tags` has the key {key:?} twice"));
+            return Err(format!("`tags` has the key {} twice", shown(key)));
         }
-        if fields.list.len() > 16 {
-            return Err(format!("`tags` has {} entries; at most 16 are allowed", fields.list.len()));
+        let list: Vec<_> = fields.list.into_iter().filter(|f| f.value != Value::Null).collect();
+        if list.len() > 16 {
+            return Err(format!("`tags` has {} entries; at most 16 are allowed", list.len()));
         }
-        let mut tags = Vec::with_capacity(fields.list.len());
-        for Field { key, value, .. } in fields.list {
+        let mut tags = Vec::with_capacity(list.len());
+        for Field { key, value, .. } in list {
             let Value::Str(value) = value else {
-                return Err(wrong(&format!("tags.{key}"), "a string", &value));
+                return Err(wrong(&format!("tags.{}", clipped(&key)), "a string", &value));
             };
             if key.len() > 64 || value.len() > 256 {
                 return Err(format!(
-                    "the tag {key:?} is too long; 64 bytes of key and 256 of value are allowed"
+                    "the tag {} is too long; 64 bytes of key and 256 of value are allowed",
+                    shown(&key)
                 ));
             }
             // The raw bytes of `tags` may be a copy, so these are copies too; tags are rare and small.
@@ -200,27 +211,39 @@ impl<'a> Fields<'a> {
 
     fn since_map(&mut self) -> Result<Vec<(Cow<'a, str>, Since<'a>)>, Bad> {
         let Some(field) = self.map("since")? else { return Ok(Vec::new()) };
-        let list = (self.read)(&field.raw)?;
-        let mut all = Vec::with_capacity(list.len().min(256));
-        for Field { key, value, raw } in list {
-            if value != Value::Map {
-                return Err(wrong(&format!("since.{key}"), "a position {epoch, offset}", &value));
+        let fields = (self.read)(&field.raw).map(|list| Fields::new(list, self.format, self.read))?;
+        if let Some(key) = fields.doubled() {
+            return Err(format!("`since` has the key {} twice", shown(key)));
+        }
+        let mut all = Vec::with_capacity(fields.list.len());
+        for Field { key, value, raw } in fields.list {
+            let name = || format!("since.{}", clipped(&key));
+            match value {
+                Value::Null => continue,
+                Value::Map => {}
+                _ => return Err(wrong(&name(), "a position {epoch, offset}", &value)),
             }
-            let since = since_of(&raw, &format!("since.{key}"), self.format, self.read)?;
+            let since = since_of(&raw, name, self.format, self.read)?;
             all.push((Cow::Owned(key.into_owned()), since));
         }
         Ok(all)
     }
 }
 
-fn since_of<'a>(raw: &[u8], key: &str, format: Format, read: ReadFields) -> Result<Since<'a>, Bad> {
+fn since_of<'a>(
+    raw: &[u8],
+    name: impl Fn() -> String,
+    format: Format,
+    read: ReadFields,
+) -> Result<Since<'a>, Bad> {
     let mut fields = Fields::new(read(raw)?, format, read);
     if let Some(twice) = fields.doubled() {
-        return Err(format!("`{key}` has the key {twice:?} twice"));
+        return Err(format!("`{}` has the key {} twice", name(), shown(twice)));
     }
     let epoch = fields.text("epoch")?.filter(|e| is_wire_id(e));
-    let epoch = epoch.ok_or_else(|| format!("`{key}.epoch` must be 1..64 characters of [A-Za-z0-9_-]"))?;
-    let offset = fields.integer("offset")?.ok_or_else(|| format!("`{key}.offset` is missing"))?;
+    let epoch =
+        epoch.ok_or_else(|| format!("`{}.epoch` must be 1..64 characters of [A-Za-z0-9_-]", name()))?;
+    let offset = fields.integer("offset")?.ok_or_else(|| format!("`{}.offset` is missing", name()))?;
     Ok(Since { epoch: Cow::Owned(epoch.into_owned()), offset })
 }
 
@@ -237,6 +260,18 @@ fn binary(value: Value<'_>) -> Result<Data<'_>, Bad> {
 
 fn wrong(key: &str, wanted: &str, got: &Value<'_>) -> Bad {
     format!("`{key}` is {}; it must be {wanted}", got.name())
+}
+
+/// The beginning of what a client wrote, for an answer: what it can make us say stays small.
+fn clipped(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", &text[..end]),
+    }
+}
+
+fn shown(text: &str) -> String {
+    format!("{:?}", clipped(text))
 }
 
 /// Every command, for `unknown_type` and for `decode`.
@@ -262,7 +297,11 @@ pub(crate) fn request<'a>(
 ) -> Result<Request<'a>, Refusal> {
     let mut fields = Fields::new(list, format, read);
     let bad = |id, message| Refusal { id, code: ErrorCode::BadRequest, message };
-    let doubled = fields.doubled().map(|key| format!("the key {key:?} stands twice"));
+    let doubled = fields.doubled().map(|key| format!("the key {} stands twice", shown(key)));
+    if fields.list.iter().filter(|f| f.key == "id").count() > 1 {
+        // Which of them would the client know its command by?
+        return Err(bad(None, "the key \"id\" stands twice".to_owned()));
+    }
     let id = match fields.integer("id") {
         Ok(Some(0)) => return Err(bad(None, "`id` is 0; it must be an integer from 1 to 2^53-1".to_owned())),
         Ok(id) => id,
@@ -289,7 +328,7 @@ pub(crate) fn verb_request<'a>(
     let fields = Fields::new(list, format, read);
     let bad = |message| Refusal { id: None, code: ErrorCode::BadRequest, message };
     if let Some(key) = fields.doubled() {
-        return Err(bad(format!("the key {key:?} stands twice")));
+        return Err(bad(format!("the key {} stands twice", shown(key))));
     }
     if !COMMANDS.contains(&verb) {
         return Err(Refusal { id: None, code: ErrorCode::UnknownType, message: unknown(verb) });
@@ -350,11 +389,11 @@ fn message_id<'a>(f: &mut Fields<'a>) -> Result<Option<Cow<'a, str>>, Bad> {
 }
 
 fn unknown(verb: &str) -> String {
-    let shown: String = verb.chars().take(40).collect();
-    let near = COMMANDS.iter().map(|c| (distance(c, &shown), c)).min().filter(|(d, _)| *d <= 2);
+    let (verb, shown) = (clipped(verb), shown(verb));
+    let near = COMMANDS.iter().map(|c| (distance(c, &verb), c)).min().filter(|(d, _)| *d <= 2);
     match near {
-        Some((_, command)) => format!("there is no command {shown:?}; did you mean \"{command}\"?"),
-        None => format!("there is no command {shown:?}; the commands are {}", COMMANDS.join(", ")),
+        Some((_, command)) => format!("there is no command {shown}; did you mean \"{command}\"?"),
+        None => format!("there is no command {shown}; the commands are {}", COMMANDS.join(", ")),
     }
 }
 

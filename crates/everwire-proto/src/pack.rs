@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::fields::{MAX_DEPTH, Value};
+use crate::fields::{MAX_DEPTH, MAX_FIELDS, Value};
 
 pub(crate) struct Scanner<'a> {
     bytes: &'a [u8],
@@ -125,6 +125,9 @@ impl<'a> Scanner<'a> {
         mut field: impl FnMut(&'a str, Value<'a>, &'a [u8]),
     ) -> Result<(), Fault> {
         let Token::Map(len) = self.token()? else { return Self::fault(0, "a command is one map") };
+        if len > MAX_FIELDS {
+            return Err(format!("an object of a command has at most {MAX_FIELDS} fields"));
+        }
         for _ in 0..len {
             let key = self.key()?;
             let start = self.at;

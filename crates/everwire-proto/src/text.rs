@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::fields::{MAX_DEPTH, Value};
+use crate::fields::{MAX_DEPTH, MAX_FIELDS, Value};
 
 /// Bytes that need a look inside a string: the quote, the backslash, control characters.
 const SPECIAL: [bool; 256] = {
@@ -77,7 +77,10 @@ impl<'a> Scanner<'a> {
         if self.peek() == Some(b'}') {
             self.at += 1;
         } else {
-            loop {
+            for count in 1.. {
+                if count > MAX_FIELDS {
+                    return Err(format!("an object of a command has at most {MAX_FIELDS} fields"));
+                }
                 let key = match self.string_value()? {
                     Value::Str(key) => key,
                     _ => return Err("not JSON for us: a key has half a surrogate pair".to_owned()),

@@ -1,20 +1,23 @@
 //! From one format to the other, for payloads that were checked when they came in: protocol section 2, "Payloads".
 
+use crate::fields::MAX_DEPTH;
 use crate::pack::{Pack, Scanner as PackScanner, Token};
 use crate::text::{Scanner as JsonScanner, unescape, write_string};
 
 /// Appends a checked MessagePack value as JSON.
 pub fn to_json(msgpack: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    if pack_value(&mut PackScanner::new(msgpack), out).is_err() {
+    if pack_value(&mut PackScanner::new(msgpack), 1, out).is_err() {
         // Checked when it came in, so this is a bug of ours; the frame stays well-formed all the same.
         out.truncate(start);
         out.extend_from_slice(b"null");
     }
 }
 
-fn pack_value(scanner: &mut PackScanner<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+fn pack_value(scanner: &mut PackScanner<'_>, depth: usize, out: &mut Vec<u8>) -> Result<(), String> {
     match scanner.token()? {
+        // An overflow of the stack would be the end of the process, so this is not left to the check alone.
+        Token::Array(_) | Token::Map(_) if depth > MAX_DEPTH => return Err("nested too deep".to_owned()),
         Token::Null => out.extend_from_slice(b"null"),
         Token::Bool(flag) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
         Token::Unsigned(n) => out.extend_from_slice(n.to_string().as_bytes()),
@@ -28,7 +31,7 @@ fn pack_value(scanner: &mut PackScanner<'_>, out: &mut Vec<u8>) -> Result<(), St
                 if i > 0 {
                     out.push(b',');
                 }
-                pack_value(scanner, out)?;
+                pack_value(scanner, depth + 1, out)?;
             }
             out.push(b']');
         }
@@ -38,9 +41,10 @@ fn pack_value(scanner: &mut PackScanner<'_>, out: &mut Vec<u8>) -> Result<(), St
                 if i > 0 {
                     out.push(b',');
                 }
-                pack_value(scanner, out)?;
+                let Token::Str(key) = scanner.token()? else { return Err("a key is no string".to_owned()) };
+                write_string(key, out);
                 out.push(b':');
-                pack_value(scanner, out)?;
+                pack_value(scanner, depth + 1, out)?;
             }
             out.push(b'}');
         }
@@ -58,7 +62,7 @@ fn float(n: f64) -> String {
 pub fn to_msgpack(json: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     let mut reader = JsonReader { text: json, at: 0 };
-    if reader.value(out).is_none() {
+    if reader.value(1, out).is_none() {
         out.truncate(start);
         Pack(out).null();
     }
@@ -85,11 +89,12 @@ impl<'a> JsonReader<'a> {
         Some(read)
     }
 
-    fn value(&mut self, out: &mut Vec<u8>) -> Option<()> {
+    fn value(&mut self, depth: usize, out: &mut Vec<u8>) -> Option<()> {
         match self.peek()? {
             b'"' => self.string(out)?,
-            b'{' => self.all(b'}', out)?,
-            b'[' => self.all(b']', out)?,
+            b'{' | b'[' if depth > MAX_DEPTH => return None,
+            b'{' => self.all(b'}', depth, out)?,
+            b'[' => self.all(b']', depth, out)?,
             b't' => self.word(4, || Pack(out).bool(true)),
             b'f' => self.word(5, || Pack(out).bool(false)),
             b'n' => self.word(4, || Pack(out).null()),
@@ -119,7 +124,7 @@ impl<'a> JsonReader<'a> {
     }
 
     /// An object or an array: its head wants the count, so the inside is written first.
-    fn all(&mut self, close: u8, out: &mut Vec<u8>) -> Option<()> {
+    fn all(&mut self, close: u8, depth: usize, out: &mut Vec<u8>) -> Option<()> {
         self.at += 1;
         let (mut inside, mut count) = (Vec::new(), 0);
         while self.peek()? != close {
@@ -131,7 +136,7 @@ impl<'a> JsonReader<'a> {
                 self.peek()?;
                 self.at += 1;
             }
-            self.value(&mut inside)?;
+            self.value(depth + 1, &mut inside)?;
             count += 1;
         }
         self.at += 1;
