@@ -196,6 +196,7 @@ fn decode(socket: &mut Socket, bytes: &mut [u8], tools: &mut Tools, now: Now) ->
         socket.keep(&bytes[at..]);
     }
     let next = send(socket, out, now);
+    inflater.trim();
     if text.capacity() > KEPT_BYTES {
         *text = Vec::new();
     }

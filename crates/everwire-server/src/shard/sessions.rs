@@ -129,6 +129,7 @@ fn messages(
             }
         }
     }
+    inflater.trim();
     at
 }
 
