@@ -100,13 +100,13 @@ pub struct Decoder {
 
 /// Where the bytes of an event are.
 #[derive(Clone, Copy, Debug)]
-enum Place {
-    Input,
+enum Place<'a> {
+    Input(&'a [u8]),
     Inflater,
 }
 
 /// What became whole, never a continuation, and where its bytes are.
-type Whole = (Opcode, Place);
+type Whole<'a> = (Opcode, Place<'a>);
 
 impl Decoder {
     /// Decodes what a client sends: every frame must be masked. `deflate`: permessage-deflate was negotiated.
@@ -138,8 +138,8 @@ impl Decoder {
         inflater.trim();
         let found = self.find(input, inflater).and_then(|found| match found {
             None => Ok(None),
-            Some((opcode, Place::Input, payload)) => event(opcode, payload).map(Some),
-            Some((opcode, Place::Inflater, _)) => event(opcode, inflater.bytes()).map(Some),
+            Some((opcode, Place::Input(bytes))) => event(opcode, bytes).map(Some),
+            Some((opcode, Place::Inflater)) => event(opcode, inflater.bytes()).map(Some),
         });
         if matches!(found, Err(_) | Ok(Some(Event::Close(_)))) {
             self.ended = true;
@@ -148,12 +148,12 @@ impl Decoder {
         found
     }
 
-    /// The next thing that is whole; its payload, if that is in the input.
+    /// The next thing that is whole.
     fn find<'a>(
         &mut self,
         input: &mut &'a mut [u8],
         inflater: &mut Inflater,
-    ) -> Result<Option<(Opcode, Place, &'a [u8])>, Violation> {
+    ) -> Result<Option<Whole<'a>>, Violation> {
         loop {
             if self.ended {
                 *input = &mut [];
@@ -167,7 +167,6 @@ impl Decoder {
                     None => return Ok(None),
                 },
             };
-            let mut payload: &'a [u8] = &[];
             let whole = if begun.is_some() || header.len > input.len() as u64 {
                 if !self.piece(header, input)? {
                     return Ok(None);
@@ -178,11 +177,10 @@ impl Decoder {
                 let (bytes, rest) = std::mem::take(input).split_at_mut(len);
                 *input = rest;
                 unmask(bytes, header.mask);
-                payload = bytes;
-                self.whole(header, payload, inflater)?
+                self.whole(header, bytes, inflater)?
             };
-            if let Some((opcode, place)) = whole {
-                return Ok(Some((opcode, place, payload)));
+            if whole.is_some() {
+                return Ok(whole);
             }
         }
     }
@@ -301,7 +299,11 @@ impl Decoder {
     }
 
     /// A frame that came in pieces is whole.
-    fn finish(&mut self, header: Header, inflater: &mut Inflater) -> Result<Option<Whole>, Violation> {
+    fn finish<'a>(
+        &mut self,
+        header: Header,
+        inflater: &mut Inflater,
+    ) -> Result<Option<Whole<'a>>, Violation> {
         let limit = self.limits.message_bytes as usize;
         let Some(partial) = &mut self.partial else { return Ok(None) };
         let opcode = if header.opcode as u8 >= 8 {
@@ -325,14 +327,14 @@ impl Decoder {
     }
 
     /// A frame that is whole in the input.
-    fn whole(
+    fn whole<'a>(
         &mut self,
         header: Header,
-        payload: &[u8],
+        payload: &'a [u8],
         inflater: &mut Inflater,
-    ) -> Result<Option<Whole>, Violation> {
+    ) -> Result<Option<Whole<'a>>, Violation> {
         if header.opcode as u8 >= 8 {
-            return Ok(Some((header.opcode, Place::Input)));
+            return Ok(Some((header.opcode, Place::Input(payload))));
         }
         let limit = self.limits.message_bytes as usize;
         let begun = self.partial.as_ref().is_some_and(|p| p.message.is_some());
@@ -347,7 +349,7 @@ impl Decoder {
         if header.opcode == Opcode::Text && std::str::from_utf8(payload).is_err() {
             return Err(BAD_TEXT);
         }
-        Ok(Some((header.opcode, Place::Input)))
+        Ok(Some((header.opcode, Place::Input(payload))))
     }
 }
 
