@@ -160,7 +160,7 @@ impl<'a> Fields<'a> {
             (Some(_), Some(_)) => Err("`data` and `binary` exclude each other; send one of them".to_owned()),
             (None, None) => Err("`data` is missing; it may be any value, null included".to_owned()),
             (Some(field), None) => self.value(field),
-            (None, Some(field)) => binary(field.value),
+            (None, Some(field)) => binary(field.value, self.format),
         }
     }
 
@@ -247,14 +247,15 @@ fn since_of<'a>(
     Ok(Since { epoch: Cow::Owned(epoch.into_owned()), offset })
 }
 
-fn binary(value: Value<'_>) -> Result<Data<'_>, Bad> {
-    match value {
-        Value::Bin(bytes) => Ok(Data::Binary(Cow::Borrowed(bytes))),
-        Value::Str(text) => STANDARD
+fn binary(value: Value<'_>, format: Format) -> Result<Data<'_>, Bad> {
+    match (value, format) {
+        (Value::Bin(bytes), _) => Ok(Data::Binary(Cow::Borrowed(bytes))),
+        (Value::Str(text), Format::Json) => STANDARD
             .decode(&*text)
             .map(|bytes| Data::Binary(Cow::Owned(bytes)))
             .map_err(|e| format!("`binary` is not base64 with padding (RFC 4648 section 4): {e}")),
-        other => Err(wrong("binary", "bytes (in JSON: base64 text)", &other)),
+        (other, Format::Json) => Err(wrong("binary", "bytes as base64 text", &other)),
+        (other, Format::MsgPack) => Err(wrong("binary", "bytes", &other)),
     }
 }
 
