@@ -31,6 +31,11 @@ impl<'a> Scanner<'a> {
         Self { bytes, at: 0 }
     }
 
+    /// Whether nothing is left.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
     fn fault<T>(at: usize, what: &str) -> Result<T, Fault> {
         Err(format!("not MessagePack for us: {what}, at byte {at}"))
     }

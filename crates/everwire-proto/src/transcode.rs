@@ -1,29 +1,56 @@
 //! From one format to the other, for payloads that were checked when they came in: protocol section 2, "Payloads".
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::fields::MAX_DEPTH;
 use crate::pack::{Pack, Scanner as PackScanner, Token};
 use crate::text::{Scanner as JsonScanner, unescape, write_string};
 
+/// An object of the protocol may wrap a payload of full depth in so many of its own: `history`, its list, a message.
+const WRAPPED: usize = MAX_DEPTH + 8;
+
+/// `binary`, as MessagePack writes the key.
+const BINARY: &[u8] = b"\xa6binary";
+
 /// Appends a checked MessagePack value as JSON.
 pub fn to_json(msgpack: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    if pack_value(&mut PackScanner::new(msgpack), 1, out).is_err() {
+    if pack_value(&mut PackScanner::new(msgpack), out, None, 0).is_err() {
         // Checked when it came in, so this is a bug of ours; the frame stays well-formed all the same.
         out.truncate(start);
         out.extend_from_slice(b"null");
     }
 }
 
-fn pack_value(scanner: &mut PackScanner<'_>, depth: usize, out: &mut Vec<u8>) -> Result<(), String> {
+/// Appends a whole object of the protocol, as a peer sent it, as JSON. Bytes become base64 text, as in `binary`.
+///
+/// # Errors
+/// What is wrong with it; `out` has a part of it then.
+pub fn object_to_json(msgpack: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    let mut scanner = PackScanner::new(msgpack);
+    pack_value(&mut scanner, out, Some(WRAPPED), 0)?;
+    if scanner.is_at_end() { Ok(()) } else { Err("bytes follow the object".to_owned()) }
+}
+
+/// `most`: how deep it may be, and bytes may stand in it; `None`: a payload that was checked for both.
+fn pack_value(
+    scanner: &mut PackScanner<'_>,
+    out: &mut Vec<u8>,
+    most: Option<usize>,
+    depth: usize,
+) -> Result<(), String> {
+    if most.is_some_and(|most| depth > most) {
+        return Err(format!("nested deeper than {WRAPPED}"));
+    }
     match scanner.token()? {
-        // An overflow of the stack would be the end of the process, so this is not left to the check alone.
-        Token::Array(_) | Token::Map(_) if depth > MAX_DEPTH => return Err("nested too deep".to_owned()),
         Token::Null => out.extend_from_slice(b"null"),
         Token::Bool(flag) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
         Token::Unsigned(n) => out.extend_from_slice(n.to_string().as_bytes()),
         Token::Negative(n) => out.extend_from_slice(n.to_string().as_bytes()),
         Token::Float(n) => out.extend_from_slice(float(n).as_bytes()),
         Token::Str(text) => write_string(text, out),
+        Token::Bin(bytes) if most.is_some() => write_string(&STANDARD.encode(bytes), out),
         Token::Bin(_) => return Err("bytes inside data".to_owned()),
         Token::Array(len) => {
             out.push(b'[');
@@ -31,7 +58,7 @@ fn pack_value(scanner: &mut PackScanner<'_>, depth: usize, out: &mut Vec<u8>) ->
                 if i > 0 {
                     out.push(b',');
                 }
-                pack_value(scanner, depth + 1, out)?;
+                pack_value(scanner, out, most, depth + 1)?;
             }
             out.push(b']');
         }
@@ -41,14 +68,19 @@ fn pack_value(scanner: &mut PackScanner<'_>, depth: usize, out: &mut Vec<u8>) ->
                 if i > 0 {
                     out.push(b',');
                 }
-                let Token::Str(key) = scanner.token()? else { return Err("a key is no string".to_owned()) };
-                write_string(key, out);
+                pack_key(scanner, out)?;
                 out.push(b':');
-                pack_value(scanner, depth + 1, out)?;
+                pack_value(scanner, out, most, depth + 1)?;
             }
             out.push(b'}');
         }
     }
+    Ok(())
+}
+
+fn pack_key(scanner: &mut PackScanner<'_>, out: &mut Vec<u8>) -> Result<(), String> {
+    let Token::Str(key) = scanner.token()? else { return Err("a key must be a string".to_owned()) };
+    write_string(key, out);
     Ok(())
 }
 
@@ -61,17 +93,25 @@ fn float(n: f64) -> String {
 /// Appends a checked JSON value as MessagePack.
 pub fn to_msgpack(json: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    let mut reader = JsonReader { text: json, at: 0 };
-    if reader.value(1, out).is_none() {
+    let mut reader = JsonReader { text: json, at: 0, bins: false };
+    if reader.value(out, 0).is_none() {
         out.truncate(start);
         Pack(out).null();
     }
+}
+
+/// Appends a command that is well-formed JSON as MessagePack; its `binary`, base64 text, becomes bytes. `None`: that
+/// text is not base64 with padding.
+pub fn command_to_msgpack(json: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    JsonReader { text: json, at: 0, bins: true }.value(out, 0)
 }
 
 /// Walks over JSON that is known to be well-formed.
 struct JsonReader<'a> {
     text: &'a [u8],
     at: usize,
+    /// It is a command: `binary` in it is bytes.
+    bins: bool,
 }
 
 impl<'a> JsonReader<'a> {
@@ -89,12 +129,11 @@ impl<'a> JsonReader<'a> {
         Some(read)
     }
 
-    fn value(&mut self, depth: usize, out: &mut Vec<u8>) -> Option<()> {
+    fn value(&mut self, out: &mut Vec<u8>, depth: usize) -> Option<()> {
         match self.peek()? {
             b'"' => self.string(out)?,
-            b'{' | b'[' if depth > MAX_DEPTH => return None,
-            b'{' => self.all(b'}', depth, out)?,
-            b'[' => self.all(b']', depth, out)?,
+            b'{' => self.all(b'}', out, depth)?,
+            b'[' => self.all(b']', out, depth)?,
             b't' => self.word(4, || Pack(out).bool(true)),
             b'f' => self.word(5, || Pack(out).bool(false)),
             b'n' => self.word(4, || Pack(out).null()),
@@ -123,20 +162,31 @@ impl<'a> JsonReader<'a> {
         Some(())
     }
 
+    fn bytes(&mut self, out: &mut Vec<u8>) -> Option<()> {
+        let (inside, _) = self.scan(JsonScanner::string)?;
+        Pack(out).bin(&STANDARD.decode(inside).ok()?);
+        Some(())
+    }
+
     /// An object or an array: its head wants the count, so the inside is written first.
-    fn all(&mut self, close: u8, depth: usize, out: &mut Vec<u8>) -> Option<()> {
+    fn all(&mut self, close: u8, out: &mut Vec<u8>, depth: usize) -> Option<()> {
         self.at += 1;
         let (mut inside, mut count) = (Vec::new(), 0);
         while self.peek()? != close {
             if self.peek()? == b',' {
                 self.at += 1;
             }
+            let key = inside.len();
             if close == b'}' {
                 self.string(&mut inside)?;
                 self.peek()?;
                 self.at += 1;
             }
-            self.value(depth + 1, &mut inside)?;
+            if self.bins && depth == 0 && &inside[key..] == BINARY && self.peek()? == b'"' {
+                self.bytes(&mut inside)?;
+            } else {
+                self.value(&mut inside, depth + 1)?;
+            }
             count += 1;
         }
         self.at += 1;
@@ -161,4 +211,31 @@ fn number(text: &str, integer: bool, writer: &mut Pack<'_>) {
         return if n < 0 { writer.negative(n) } else { writer.u64(0) };
     }
     writer.float(text.parse::<f64>().unwrap_or(0.0).clamp(f64::MIN, f64::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_objects_go_both_ways() {
+        let json = br#"{"type":"publish","id":7,"binary":"AAH/","tags":{"binary":"AAH/"}}"#;
+        let mut packed = Vec::new();
+        command_to_msgpack(json, &mut packed).unwrap();
+        let bytes = b"\xa6binary\xc4\x03\x00\x01\xff";
+        assert!(packed.windows(bytes.len()).any(|w| w == bytes), "{packed:?}");
+        assert!(packed.windows(12).any(|w| w == b"\xa6binary\xa4AAH/"), "only the command's own is bytes");
+        let mut back = Vec::new();
+        object_to_json(&packed, &mut back).unwrap();
+        assert_eq!(std::str::from_utf8(&back).unwrap(), std::str::from_utf8(json).unwrap());
+        assert!(command_to_msgpack(br#"{"binary":"no base64"}"#, &mut Vec::new()).is_none());
+    }
+
+    #[test]
+    fn what_a_peer_sends_is_not_believed() {
+        let deep = [0x91].repeat(100_000);
+        for bad in [&deep[..], b"", b"\x81\x01\x01", b"\x81\xa1a\x01\x00", b"\xdf\xff\xff\xff\xff", b"\xc1"] {
+            assert!(object_to_json(bad, &mut Vec::new()).is_err(), "{:?}", &bad[..bad.len().min(8)]);
+        }
+    }
 }
