@@ -73,6 +73,8 @@ pub struct Config {
     pub times: Times,
     /// A head must be whole after so long, ms; connections that say nothing are cut then.
     pub handshake_ms: u64,
+    /// The body of a request to the API must be whole after so long, ms.
+    pub body_ms: u64,
     /// Namespaces.
     pub namespaces: Namespaces,
     /// Whether the first command must be `connect`, with a token.
@@ -100,6 +102,7 @@ impl Config {
             node_limits: NodeLimits::default(),
             times: Times::default(),
             handshake_ms: 10_000,
+            body_ms: 10_000,
             namespaces: Namespaces::open(),
             connect_required: false,
             compression: false,

@@ -1,8 +1,11 @@
 //! The front: accept, HTTP, upgrade. All that queues lives here, on tokio; what races goes to the shards.
 
+mod head;
+mod reserve;
 mod upgrade;
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +14,17 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
+use self::reserve::Reserve;
+use crate::http::api;
 use crate::site::Site;
 
 /// What is under way when a connection is asked to end may take so long, seconds.
@@ -30,6 +36,9 @@ const HEADERS: usize = 64;
 /// A plain HTTP connection is asked to end after this, and cut a little later, seconds.
 const LIFE: u64 = 120;
 
+/// Where nothing but time gives a descriptor back, it is asked for one this often.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Accepts on one listener until `stop` says so.
 pub(crate) async fn accept(
     listener: TcpListener,
@@ -37,6 +46,7 @@ pub(crate) async fn accept(
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut reserve = Reserve::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -46,13 +56,20 @@ pub(crate) async fn accept(
             Ok((stream, peer)) => {
                 tokio::spawn(serve(stream, peer, site.clone(), router.clone(), stop.clone()));
             }
+            Err(error) if is_the_peers(&error) => tracing::debug!(%error, "a connection ended in the queue"),
             Err(error) => {
-                // Descriptors have run out, or the peer is gone already; the former needs time.
-                tracing::warn!(%error, "a connection can't be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                if !reserve.turn_away(&listener, &error).await {
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }
+}
+
+/// Whether accepting failed because of that one connection: the next one may be taken at once.
+fn is_the_peers(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, TimedOut};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | TimedOut)
 }
 
 async fn serve(
@@ -99,9 +116,21 @@ async fn answer(
     peer: SocketAddr,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
+    if let Err(words) = head::check(&request) {
+        return Ok(last(api::refuse(StatusCode::BAD_REQUEST, words)));
+    }
+    if request.method() == Method::CONNECT {
+        return Ok(last(api::refuse_method("GET, HEAD, POST")));
+    }
     if let Some(door) = upgrade::door(&site, &request) {
         return Ok(upgrade::answer(&site, door, &mut request));
     }
     request.extensions_mut().insert(ConnectInfo(peer));
     router.oneshot(request.map(Body::new)).await
+}
+
+/// The same answer, and the end of its connection.
+fn last(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }

@@ -1,6 +1,6 @@
 //! Plain HTTP: pages, numbers, and the API.
 
-mod api;
+pub(crate) mod api;
 mod pages;
 mod frame;
 mod errors_page;
@@ -16,7 +16,7 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use axum::middleware::map_response;
 use axum::routing::{any, get};
 
@@ -79,17 +79,17 @@ async fn api(
     Path(verb): Path<String>,
     request: Request<Body>,
 ) -> Response<Body> {
-    if request.method() != axum::http::Method::POST {
-        return api::refuse(StatusCode::METHOD_NOT_ALLOWED, "the API takes POST");
+    if request.method() != Method::POST {
+        return api::refuse_method("POST");
     }
     api::serve(site, peer, &verb, request).await
 }
 
 async fn page(State(site): State<Arc<Site>>, uri: Uri, request: Request<Body>) -> Response<Body> {
-    let readable = matches!(*request.method(), axum::http::Method::GET | axum::http::Method::HEAD);
+    let readable = matches!(*request.method(), Method::GET | Method::HEAD);
     let pages = site.config.pages;
-    if readable && let Some(found) = pages::serve(uri.path(), pages, request.headers()) {
-        return found;
+    if let Some(found) = pages::serve(uri.path(), pages, request.headers()) {
+        return if readable { found } else { api::refuse_method("GET, HEAD") };
     }
     let mut nothing = if readable && pages::is_for_reading(request.headers()) {
         let page = errors_page::not_found(pages).into_bytes();

@@ -143,6 +143,7 @@ fn read_limits(section: &mut Section<'_>, config: &mut Config) {
 
 fn read_times(section: &mut Section<'_>, config: &mut Config) {
     section.number("handshake_ms", &mut config.handshake_ms, 100, 600_000);
+    section.number("body_ms", &mut config.body_ms, 100, 600_000);
     let times = &mut config.times;
     section.number("connect_ms", &mut times.connect_ms, 100, DAY_MS);
     section.number("heartbeat_ms", &mut times.heartbeat_ms, 500, DAY_MS);
@@ -220,6 +221,7 @@ mod tests {
             (config.limits, config.times, config.node_limits)
         );
         assert_eq!((shown.handshake_ms, shown.shards, shown.echo), (config.handshake_ms, 0, false));
+        assert_eq!(shown.body_ms, config.body_ms);
         assert!(all.contains("\nstalled_ms = 30_000"), "the comments were not read as keys");
     }
 

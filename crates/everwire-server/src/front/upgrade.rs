@@ -15,6 +15,7 @@ use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::http::api;
 use crate::origins;
 use crate::shard::{Arrival, Purpose};
 use crate::site::Site;
@@ -150,14 +151,12 @@ fn accepted(upgrade: &Upgrade, protocol: Option<&'static str>) -> Response<Body>
 }
 
 fn refused((status, words): &Refusal) -> Response<Body> {
-    let mut response = Response::new(Body::from(format!("{words}\n")));
-    *response.status_mut() = *status;
+    let mut response = super::last(api::refuse(*status, words));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     if *status == StatusCode::UPGRADE_REQUIRED {
         headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade, close"));
     }
     if *status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET"));

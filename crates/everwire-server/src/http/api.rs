@@ -1,11 +1,13 @@
 //! `POST /api/<verb>`: the backend's way in. Protocol section 8.
 
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
+use axum::body::Body;
+use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use everwire_engine::session::{Deny, member_token, parse_member_token};
 use everwire_engine::verbs;
@@ -13,13 +15,14 @@ use everwire_proto::codes::ErrorCode;
 use everwire_proto::command::Command;
 use everwire_proto::json;
 use everwire_proto::reply::Outgoing;
+use hyper::body::Body as _;
 
 use crate::config::Mode;
 use crate::origins;
 use crate::site::Site;
 
-/// A body must be whole after this.
-const BODY: Duration = Duration::from_secs(10);
+/// The commands that a backend may send.
+const VERBS: [&str; 3] = ["publish", "history", "presence"];
 /// What a body may have besides a message of full size: channel, key, tags.
 const ENVELOPE_BYTES: usize = 8 * 1024;
 
@@ -61,19 +64,40 @@ async fn run(
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, Deny::new(ErrorCode::BadRequest, words)));
     }
     check_key(site, peer, headers)?;
+    if !VERBS.contains(&verb) {
+        let words = format!("the API has no verb {verb:?}; its verbs are {}", VERBS.join(", "));
+        return Err(deny(ErrorCode::UnknownType, words));
+    }
     let limit = site.config.limits.message_bytes as usize + ENVELOPE_BYTES;
-    let bytes = match tokio::time::timeout(BODY, to_bytes(body, limit)).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => {
-            return Err(deny(ErrorCode::TooLarge, format!("the body is over {limit} bytes, or was cut off")));
-        }
+    let patience = Duration::from_millis(site.config.body_ms);
+    let bytes = match tokio::time::timeout(patience, whole(body, limit)).await {
+        Ok(whole) => whole?,
         Err(_) => {
-            let words = format!("the body was not whole after {} s", BODY.as_secs());
+            let words = format!("the body was not whole after {} ms", patience.as_millis());
             return Err((StatusCode::REQUEST_TIMEOUT, Deny::new(ErrorCode::BadRequest, words)));
         }
     };
     let command = json::decode_verb(verb, &bytes).map_err(|r| deny(r.code, r.message))?;
     act(site, command).map_err(of)
+}
+
+/// All of a body. One that is announced as too large is not asked for.
+async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
+    let too_large = || deny(ErrorCode::TooLarge, format!("the body is over {limit} bytes"));
+    let mut bytes = Vec::new();
+    let mut coming = body.size_hint().lower();
+    loop {
+        if coming > limit as u64 {
+            return Err(too_large());
+        }
+        let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else { return Ok(bytes) };
+        let Ok(frame) = frame else {
+            return Err(deny(ErrorCode::BadRequest, "the body was cut off, or its chunks can't be read"));
+        };
+        // Trailers say nothing to us.
+        bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
+        coming = bytes.len() as u64;
+    }
 }
 
 fn act(site: &Site, command: Command<'_>) -> Result<Vec<u8>, Deny> {
@@ -104,10 +128,7 @@ fn act(site: &Site, command: Command<'_>) -> Result<Vec<u8>, Deny> {
             let page = verbs::presence_page(&channel, &view, next.as_deref(), first);
             json::encode(None, &Outgoing::Presence(page), &mut out);
         }
-        _ => {
-            let words = "the API has the verbs publish, history and presence";
-            return Err(Deny::new(ErrorCode::UnknownType, words));
-        }
+        other => unreachable!("no verb of the API reads as {other:?}"),
     }
     Ok(out)
 }
@@ -153,12 +174,26 @@ fn refusal(status: StatusCode, deny: &Deny) -> Response<Body> {
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
+    if let Some(ms) = deny.retry_after_ms {
+        response.headers_mut().insert(RETRY_AFTER, ms.div_ceil(1_000).into());
+    }
     response
 }
 
-/// A refusal that is no command's: an unknown path, a wrong method.
-pub(super) fn refuse(status: StatusCode, words: &str) -> Response<Body> {
-    refusal(status, &Deny::new(ErrorCode::BadRequest, words))
+/// A refusal that is no command's: an unknown path, a broken head.
+pub(crate) fn refuse(status: StatusCode, words: &str) -> Response<Body> {
+    let code = match status {
+        StatusCode::FORBIDDEN => ErrorCode::PermissionDenied,
+        _ => ErrorCode::BadRequest,
+    };
+    refusal(status, &Deny::new(code, words))
+}
+
+/// A method that the address does not have.
+pub(crate) fn refuse_method(allowed: &'static str) -> Response<Body> {
+    let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, &format!("this address takes {allowed}"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
 pub(super) fn json_answer(status: StatusCode, mut bytes: Vec<u8>) -> Response<Body> {
