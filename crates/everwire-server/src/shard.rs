@@ -31,6 +31,8 @@ use crate::clock::Clock;
 const READ_BYTES: usize = 64 * 1024;
 /// Sockets flushed in one turn.
 const FLUSHED: usize = 512;
+/// Connections taken over in one turn: after a restart elsewhere thousands come at once, and nobody is to wait for them.
+const WELCOMED: usize = 256;
 /// The bare echo takes messages up to this, bytes: the conformance suite sends them.
 const RAW_BYTES: u32 = 16 << 20;
 /// After our last word the peer has so long to end, ms.
@@ -56,6 +58,8 @@ struct Shard {
     /// Sessions whose end was read; they go after the flush.
     ended: Vec<u32>,
     more_to_flush: bool,
+    arrivals: Vec<Arrival>,
+    more_to_welcome: bool,
     /// Stopping: everything is cut then.
     stop_at_ms: Option<u64>,
 }
@@ -87,6 +91,8 @@ pub fn start(number: u16, node: &Arc<Node>, clock: Clock) -> io::Result<(Arc<Int
         ready: Vec::new(),
         ended: Vec::new(),
         more_to_flush: false,
+        arrivals: Vec::new(),
+        more_to_welcome: false,
         stop_at_ms: None,
     };
     let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
@@ -114,18 +120,18 @@ impl Shard {
         let mut now = self.clock.now();
         while !self.is_over(now) {
             let patience = self.patience(now);
-            if let Err(error) = self.poll.poll(&mut self.events, patience)
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                tracing::error!(%error, "the poll of a shard failed; the shard ends");
-                return;
+            match self.poll.poll(&mut self.events, patience) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    panic!("the poll of a shard failed, which no peer can bring about: {error}")
+                }
+                _ => now = self.clock.now(),
             }
-            now = self.clock.now();
             self.read_ready(now);
             self.take_inbox(now);
             self.run_wheel(now);
             self.flush(now);
         }
+        self.intake.close();
     }
 
     fn is_over(&self, now: Now) -> bool {
@@ -134,7 +140,7 @@ impl Shard {
 
     /// How long to sleep.
     fn patience(&self, now: Now) -> Option<Duration> {
-        if !self.ready.is_empty() || self.more_to_flush {
+        if !self.ready.is_empty() || self.more_to_flush || self.more_to_welcome {
             return Some(Duration::ZERO);
         }
         let wakes = [Some(self.turn.next_wake_ms(now)), self.wheel.next_ms(), self.stop_at_ms];
@@ -178,7 +184,9 @@ impl Shard {
                 self.serve(slot, now);
             }
         }
-        self.ready.append(&mut later);
+        // First come, first served: who was left out goes before who has more.
+        later.append(&mut self.ready);
+        self.ready = later;
     }
 
     fn serve(&mut self, slot: u32, now: Now) {
@@ -253,12 +261,18 @@ impl Shard {
 
     // Step 2.
     fn take_inbox(&mut self, now: Now) {
-        for arrival in self.intake.take() {
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        self.more_to_welcome = self.intake.take(WELCOMED, &mut arrivals);
+        for arrival in arrivals.drain(..) {
             self.welcome(arrival, now);
         }
+        self.arrivals = arrivals;
         self.turn.take_inbox(now);
         if self.stop_at_ms.is_none() && self.intake.is_stopping() {
-            self.stop(now);
+            self.stop_at_ms = Some(now.mono_ms + STOP_MS);
+            for slot in self.sockets.all() {
+                self.dismiss(slot, now);
+            }
         }
     }
 
@@ -296,27 +310,31 @@ impl Shard {
         }
         socket.queued = true;
         self.sockets.put(slot, socket);
-        self.serve(slot, now);
+        if self.stop_at_ms.is_some() {
+            // It was on its way when the server was asked to stop.
+            self.dismiss(slot, now);
+        }
+        if self.turn.is_full() {
+            self.ready.push(slot);
+        } else {
+            self.serve(slot, now);
+        }
     }
 
-    /// Says goodbye to everybody.
-    fn stop(&mut self, now: Now) {
-        self.stop_at_ms = Some(now.mono_ms + STOP_MS);
+    /// Says goodbye to one connection: the server stops.
+    fn dismiss(&mut self, slot: u32, now: Now) {
         let spread_ms = self.turn.node().settings.times.reconnect_spread_ms;
-        for slot in self.sockets.all() {
-            let Some(socket) = self.sockets.get(slot) else { continue };
-            let reason = "the server stops";
-            match socket.role {
-                Role::Echo(_) => {
-                    let next = echo::close(socket, CloseCode::GoingAway, reason, now);
-                    self.follow(slot, next, now);
-                }
-                Role::Session { .. } => {
-                    socket.deaf = true;
-                    self.turn.dismiss(slot, [0, spread_ms], now);
-                }
-                Role::Linger => {}
+        let Some(socket) = self.sockets.get(slot) else { return };
+        match socket.role {
+            Role::Echo(_) => {
+                let next = echo::close(socket, CloseCode::GoingAway, "the server stops", now);
+                self.follow(slot, next, now);
             }
+            Role::Session { .. } => {
+                socket.deaf = true;
+                self.turn.dismiss(slot, [0, spread_ms], now);
+            }
+            Role::Linger => {}
         }
     }
 

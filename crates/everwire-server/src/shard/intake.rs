@@ -1,8 +1,9 @@
 //! Where the front leaves connections for a shard.
 
+use std::collections::VecDeque;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use everwire_engine::turn::Peer;
@@ -34,10 +35,12 @@ pub struct Arrival {
     pub purpose: Purpose,
 }
 
-/// One shard's door. The front pushes, the shard takes once a turn.
+/// One shard's door. The front pushes, the shard takes once a turn. What waits here is bounded by the descriptors that
+/// it holds.
 #[derive(Debug)]
 pub struct Intake {
-    arrivals: Mutex<Vec<Arrival>>,
+    /// `None`: the shard has ended, and whoever comes is cut.
+    arrivals: Mutex<Option<VecDeque<Arrival>>>,
     waker: Arc<Waker>,
     connections: AtomicUsize,
     stop: AtomicBool,
@@ -46,7 +49,7 @@ pub struct Intake {
 impl Intake {
     pub(super) fn new(waker: Arc<Waker>) -> Self {
         Self {
-            arrivals: Mutex::default(),
+            arrivals: Mutex::new(Some(VecDeque::new())),
             waker,
             connections: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -60,9 +63,15 @@ impl Intake {
 
     /// Hands a connection over.
     pub fn push(&self, arrival: Arrival) {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
+        if let Some(arrivals) = &mut *self.lock() {
+            self.connections.fetch_add(1, Ordering::Relaxed);
+            arrivals.push_back(arrival);
+        }
         self.wake();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<VecDeque<Arrival>>> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the shard to close everything and end.
@@ -79,8 +88,18 @@ impl Intake {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn take(&self) -> Vec<Arrival> {
-        std::mem::take(&mut *self.arrivals.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes the first ones, at most `most`, and tells whether more wait.
+    pub(super) fn take(&self, most: usize, into: &mut Vec<Arrival>) -> bool {
+        let mut arrivals = self.lock();
+        let Some(arrivals) = &mut *arrivals else { return false };
+        into.extend(arrivals.drain(..most.min(arrivals.len())));
+        !arrivals.is_empty()
+    }
+
+    /// The shard ends: whoever waits is cut, and so is whoever comes.
+    pub(super) fn close(&self) {
+        let waiting = self.lock().take();
+        self.connections.fetch_sub(waiting.map_or(0, |w| w.len()), Ordering::Relaxed);
     }
 
     fn wake(&self) {
