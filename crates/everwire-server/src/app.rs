@@ -14,16 +14,15 @@ use everwire_engine::ports::NoTokens;
 use everwire_engine::time::Entropy;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::config::{Config, Mode};
+use crate::config::{Config, PORT};
+use crate::listen::Listen;
 use crate::shard::{self, Intake};
 use crate::site::Site;
 use crate::{front, http};
-
-/// The port of dev mode.
-pub const PORT: u16 = 8765;
 
 /// Connections that wait to be accepted; a burst of reconnects is larger than the system's usual 128.
 const BACKLOG: u32 = 4096;
@@ -31,12 +30,12 @@ const BACKLOG: u32 = 4096;
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address that can't be read or resolved.
-    #[error("{0:?} is no address to listen on; write host:port, such as 127.0.0.1:8765 or [::1]:8765")]
-    Address(String),
     /// The port belongs to another program.
     #[error("port {} of {} is taken by another program", .0.port(), .0.ip())]
     Taken(SocketAddr),
+    /// The port belongs to another address of the same list.
+    #[error("{0} is asked for twice; [::] takes the addresses of IPv4 too")]
+    Twice(SocketAddr),
     /// The operating system refuses to listen there.
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
@@ -44,6 +43,12 @@ pub enum StartError {
     #[error("the operating system gave no thread or poll: {0}")]
     System(#[from] io::Error),
 }
+
+/// HTTP requests that are under way when the server stops may take so long after the last WebSocket is closed.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// A free port that is taken on the other loopback: so many further ones are tried.
+const PORT_TRIES: usize = 16;
 
 /// Randomness of the operating system.
 struct OsEntropy;
@@ -54,6 +59,13 @@ impl Entropy for OsEntropy {
         getrandom::fill(&mut bytes).expect("a system without randomness can't run a server");
         u128::from_le_bytes(bytes)
     }
+}
+
+/// SIGTERM and SIGINT, from the moment of [`Running::signals`] on.
+#[derive(Debug)]
+pub struct Signals {
+    term: Signal,
+    int: Signal,
 }
 
 /// A running server. Dropping it without [`Running::stop`] leaves its threads to the process.
@@ -119,36 +131,41 @@ fn node(config: &Config, shards: u16) -> Arc<Node> {
     Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), entropy))
 }
 
-/// Binds every address; in dev mode without one, both loopbacks on one port.
+/// Binds every address.
 fn listen(config: &Config) -> Result<Vec<TcpListener>, StartError> {
-    if config.listen.is_empty() && config.mode == Mode::Dev {
-        return both_loopbacks(PORT);
-    }
-    let mut listeners = Vec::new();
-    for address in &config.listen {
-        match address.strip_prefix("localhost:") {
-            Some(port) => {
-                let port = port.parse().map_err(|_| StartError::Address(address.clone()))?;
-                listeners.append(&mut both_loopbacks(port)?);
-            }
-            None => {
-                let parsed = address.parse().map_err(|_| StartError::Address(address.clone()))?;
-                listeners.push(bind(parsed)?);
-            }
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    for place in &config.listen {
+        let bound = match place {
+            Listen::BothLoopbacks(port) => both_loopbacks(*port, bind),
+            Listen::At(addr) => bind(*addr).map(|listener| vec![listener]),
+        };
+        let ours = |port| listeners.iter().any(|l| l.local_addr().is_ok_and(|own| own.port() == port));
+        match bound {
+            Ok(mut bound) => listeners.append(&mut bound),
+            Err(StartError::Taken(addr)) if ours(addr.port()) => return Err(StartError::Twice(addr)),
+            Err(error) => return Err(error),
         }
     }
     Ok(listeners)
 }
 
 /// `127.0.0.1` and, where there is one, `[::1]`, on the same port also when any port was asked for.
-fn both_loopbacks(port: u16) -> Result<Vec<TcpListener>, StartError> {
-    let v4 = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-    let same = v4.local_addr()?.port();
-    match bind(SocketAddr::from((Ipv6Addr::LOCALHOST, same))) {
-        Ok(v6) => Ok(vec![v4, v6]),
-        // A machine without IPv6 says so in several ways; a port that is taken is another matter.
-        Err(StartError::Listen(..)) => Ok(vec![v4]),
-        Err(taken) => Err(taken),
+fn both_loopbacks(
+    port: u16,
+    bind: impl Fn(SocketAddr) -> Result<TcpListener, StartError>,
+) -> Result<Vec<TcpListener>, StartError> {
+    let mut tries = if port == 0 { PORT_TRIES } else { 1 };
+    loop {
+        let v4 = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        let same = v4.local_addr()?.port();
+        tries -= 1;
+        match bind(SocketAddr::from((Ipv6Addr::LOCALHOST, same))) {
+            Ok(v6) => return Ok(vec![v4, v6]),
+            // A machine without IPv6 says so in several ways; a port that is taken is another matter.
+            Err(StartError::Listen(..)) => return Ok(vec![v4]),
+            Err(taken) if tries == 0 => return Err(taken),
+            Err(_) => {}
+        }
     }
 }
 
@@ -166,22 +183,27 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 impl Running {
-    /// Waits for SIGTERM or SIGINT.
+    /// Begins to listen for SIGTERM and SIGINT, which end the process from then on only if somebody waits.
     ///
     /// # Errors
     /// The operating system can't tell about signals.
-    pub fn wait_for_signal(&self) -> io::Result<&'static str> {
+    pub fn signals(&self) -> io::Result<Signals> {
+        let _inside = self.runtime.enter();
+        Ok(Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the first signal.
+    pub fn wait_for(&self, signals: &mut Signals) -> &'static str {
         self.runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-            Ok(tokio::select! {
-                _ = term.recv() => "SIGTERM",
-                _ = int.recv() => "SIGINT",
-            })
+            tokio::select! {
+                _ = signals.term.recv() => "SIGTERM",
+                _ = signals.int.recv() => "SIGINT",
+            }
         })
     }
 
-    /// Stops accepting, says goodbye to every connection, and returns when all is closed: a few seconds at most.
+    /// Stops accepting, says goodbye to every connection, lets the requests that are under way have their answers, and
+    /// returns when all is closed: a few seconds at most.
     pub fn stop(self) {
         let _ = self.stop.send(true);
         for door in &self.site.shards {
@@ -192,6 +214,65 @@ impl Running {
                 tracing::error!("a shard ended with a bug");
             }
         }
+        // Each listener and each plain connection holds a receiver until its end.
+        let all_ended = async { tokio::time::timeout(LAST_ANSWERS, self.stop.closed()).await };
+        if self.runtime.block_on(all_ended).is_err() {
+            tracing::info!("some HTTP connections were cut");
+        }
         self.runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Binds v4 for real; v6 fails so many times in this way, and then succeeds.
+    fn tried(port: u16, failures: usize, how: fn(SocketAddr) -> StartError) -> Result<usize, StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let _inside = runtime.enter();
+        let left = std::cell::Cell::new(failures);
+        let bind = |addr: SocketAddr| {
+            if addr.is_ipv6() && left.get() > 0 {
+                left.set(left.get() - 1);
+                return Err(how(addr));
+            }
+            bind(if addr.is_ipv6() { SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) } else { addr })
+        };
+        both_loopbacks(port, bind).map(|listeners| listeners.len())
+    }
+
+    #[test]
+    fn a_machine_without_ipv6_has_one_loopback() {
+        for kind in [io::ErrorKind::AddrNotAvailable, io::ErrorKind::Unsupported, io::ErrorKind::Other] {
+            let absent = match kind {
+                io::ErrorKind::AddrNotAvailable => {
+                    |a| StartError::Listen(a, io::ErrorKind::AddrNotAvailable.into())
+                }
+                io::ErrorKind::Unsupported => |a| StartError::Listen(a, io::ErrorKind::Unsupported.into()),
+                // EAFNOSUPPORT has no kind of its own.
+                _ => |a| StartError::Listen(a, io::Error::from_raw_os_error(97)),
+            };
+            assert_eq!(tried(0, usize::MAX, absent).unwrap(), 1, "{kind:?}");
+        }
+        assert_eq!(tried(0, 0, StartError::Taken).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_on_one_loopback_is_told_unless_any_would_do() {
+        assert_eq!(tried(0, PORT_TRIES - 1, StartError::Taken).unwrap(), 2);
+        assert!(matches!(tried(0, usize::MAX, StartError::Taken), Err(StartError::Taken(_))));
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        assert!(matches!(tried(free, 1, StartError::Taken), Err(StartError::Taken(a)) if a.port() == free));
+    }
+
+    #[test]
+    fn one_address_twice_is_no_other_program() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let _inside = runtime.enter();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let place = Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let config = Config { listen: vec![place, place], ..Config::dev() };
+        assert!(matches!(listen(&config), Err(StartError::Twice(a)) if a.port() == port));
     }
 }

@@ -1,7 +1,7 @@
 //! What a person sees at the start: addresses to click, warnings last.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::config::{Config, Mode};
 
@@ -60,8 +60,11 @@ pub fn banner(config: &Config, addrs: &[SocketAddr], warnings: &[String], ready_
             line("key", &format!("{} (from this machine none is needed)", key.reveal()));
         }
     }
-    for extra in addrs.iter().skip(1).filter(|a| !a.ip().is_loopback()) {
-        line("also", &Addresses::of(*extra).home);
+    // Both loopbacks are one address to people.
+    let mut shown: Vec<String> = addrs.iter().map(|addr| Addresses::of(*addr).home).collect();
+    shown.dedup();
+    for also in shown.iter().skip(1) {
+        line("also", also);
     }
     text.push('\n');
     for warning in warnings {
@@ -74,12 +77,12 @@ pub fn banner(config: &Config, addrs: &[SocketAddr], warnings: &[String], ready_
 /// What the operator should know of the way it runs.
 pub fn warnings(config: &Config, addrs: &[SocketAddr], descriptors: Option<u64>) -> Vec<String> {
     let mut all = Vec::new();
-    let open = |ip: IpAddr| !ip.is_loopback();
-    if config.mode == Mode::Dev && addrs.iter().any(|a| open(a.ip())) {
-        all.push(
-            "dev mode allows everything to everybody, and this address is reachable from other machines"
-                .into(),
-        );
+    if config.mode == Mode::Dev
+        && let Some(open) = addrs.iter().find(|addr| !addr.ip().is_loopback())
+    {
+        all.push(format!(
+            "{open} can be reached from other machines, and dev mode allows everything to everybody"
+        ));
     }
     if config.mode == Mode::Serve && config.api_keys.is_empty() {
         all.push("no api_keys in the config: the HTTP API refuses every request".into());
@@ -111,11 +114,20 @@ mod tests {
     }
 
     #[test]
+    fn each_address_is_shown_once() {
+        let addrs = ["127.0.0.1:1", "[::1]:1", "127.0.0.1:2", "192.0.2.7:1"].map(|a| a.parse().unwrap());
+        let text = banner(&Config::dev(), &addrs, &[], 7);
+        let also: Vec<_> = text.lines().filter_map(|l| l.trim().strip_prefix("also   ")).collect();
+        assert_eq!(also, ["http://localhost:2/", "http://192.0.2.7:1/"]);
+    }
+
+    #[test]
     fn warnings_come_last_but_for_ready() {
         let config = Config::dev();
         let addrs = ["0.0.0.0:8765".parse().unwrap()];
         let warnings = warnings(&config, &addrs, Some(1024));
         assert_eq!(warnings.len(), 2);
+        assert!(warnings[0].starts_with("0.0.0.0:8765 can be reached"), "{warnings:?}");
         let text = banner(&config, &addrs, &warnings, 7);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines.iter().any(|l| l.ends_with("ws://localhost:8765/ws")));

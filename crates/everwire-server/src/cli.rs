@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::listen::Listen;
+
 /// A real-time server: keeps a WebSocket open to each user and moves messages at once, in order, without silent loss.
 #[derive(Debug, Parser)]
 #[command(name = "everwire", version, about, disable_help_subcommand = true)]
+#[command(after_help = "Without a command it runs `dev`: start there, and open http://localhost:8765/.")]
 pub struct Cli {
     /// What to do; nothing means `dev`.
     #[command(subcommand)]
@@ -20,7 +23,7 @@ pub enum Verb {
     Dev {
         /// Listen here instead of port 8765 of both loopbacks; may be repeated, port 0 takes any free one
         #[arg(long, value_name = "HOST:PORT")]
-        listen: Vec<String>,
+        listen: Vec<Listen>,
     },
     /// Run with a config file; what it does not allow is denied
     Serve {
@@ -29,7 +32,7 @@ pub enum Verb {
         config: PathBuf,
         /// Listen here instead of where the file says; may be repeated
         #[arg(long, value_name = "HOST:PORT")]
-        listen: Vec<String>,
+        listen: Vec<Listen>,
     },
     /// Print the version
     Version {
@@ -54,8 +57,10 @@ mod tests {
         assert!(Cli::try_parse_from(["everwire"]).unwrap().command.is_none());
         let two = ["everwire", "dev", "--listen", "127.0.0.1:0", "--listen", "[::1]:0"];
         let Some(Verb::Dev { listen }) = Cli::try_parse_from(two).unwrap().command else { panic!("not dev") };
-        assert_eq!(listen, ["127.0.0.1:0", "[::1]:0"]);
-        for bad in [&["everwire", "serve"][..], &["everwire", "dve"], &["everwire", "dev", "--port", "1"]] {
+        assert_eq!(listen, ["127.0.0.1:0", "[::1]:0"].map(|l| l.parse().unwrap()));
+        for bad in
+            [&["everwire", "serve"][..], &["everwire", "dve"], &["everwire", "dev", "--listen", "8765"]]
+        {
             assert_eq!(Cli::try_parse_from(bad).unwrap_err().exit_code(), 2, "{bad:?}");
         }
     }

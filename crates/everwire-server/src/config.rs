@@ -6,7 +6,12 @@ mod file;
 use everwire_engine::channel::Namespaces;
 use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
 
+use crate::listen::Listen;
+
 pub use self::section::{Fault, Faults};
+
+/// The port, unless another one is asked for.
+pub const PORT: u16 = 8765;
 
 /// Which of the two ways of running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +66,8 @@ impl std::fmt::Debug for ApiKey {
 pub struct Config {
     /// Dev or serve.
     pub mode: Mode,
-    /// Where to listen: `host:port`; `localhost` is both loopbacks. Empty: dev mode's two.
-    pub listen: Vec<String>,
+    /// Where to listen.
+    pub listen: Vec<Listen>,
     /// Origins that may connect besides our own.
     pub origins: Vec<String>,
     /// Limits of each connection.
@@ -96,7 +101,7 @@ impl Config {
     pub fn dev() -> Self {
         Self {
             mode: Mode::Dev,
-            listen: Vec::new(),
+            listen: vec![Listen::BothLoopbacks(PORT)],
             origins: Vec::new(),
             limits: ConnectionLimits::default(),
             node_limits: NodeLimits::default(),

@@ -5,6 +5,7 @@
 // Bottom to top: a module uses only those above it in this list.
 pub mod clock;
 pub mod descriptors;
+pub mod listen;
 pub mod cli;
 pub mod config;
 pub mod shard;

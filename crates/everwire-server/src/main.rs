@@ -5,21 +5,22 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser as _;
-use everwire_server::app::{self, PORT, StartError};
+use everwire_server::app::{self, StartError};
 use everwire_server::cli::{Cli, Verb};
-use everwire_server::config::{ApiKey, Config};
+use everwire_server::config::{ApiKey, Config, PORT};
+use everwire_server::listen::Listen;
 use everwire_server::{banner, descriptors};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let begun = Instant::now();
-    let command = Cli::parse().command.unwrap_or(Verb::Dev { listen: Vec::new() });
-    if let Verb::Version { json } = command {
+    let verb = Cli::parse().command.unwrap_or(Verb::Dev { listen: Vec::new() });
+    if let Verb::Version { json } = verb {
         return print_version(json);
     }
     log_to_stderr();
-    match config_of(command) {
-        Ok(config) => run(config, begun),
+    match config_of(&verb) {
+        Ok(config) => run(config, &verb, begun),
         Err(faults) => {
             complain(&faults);
             // EX_CONFIG of sysexits(3).
@@ -38,9 +39,18 @@ fn print_version(json: bool) -> ExitCode {
 }
 
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("EVERWIRE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
-    log.with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+    let asked = EnvFilter::try_from_env("EVERWIRE_LOG");
+    // Unset, or not Unicode, is the same as not asked; what can't be read is told.
+    let unread =
+        asked.as_ref().err().filter(|_| std::env::var("EVERWIRE_LOG").is_ok()).map(ToString::to_string);
+    let log = tracing_subscriber::fmt().with_env_filter(asked.unwrap_or_else(|_| EnvFilter::new("info")));
+    log.with_target(false).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+    if let Some(fault) = unread {
+        tracing::warn!(
+            fault,
+            "EVERWIRE_LOG can't be read, so info is logged; write such as EVERWIRE_LOG=debug"
+        );
+    }
 }
 
 fn complain(words: &str) {
@@ -48,37 +58,35 @@ fn complain(words: &str) {
     let _ = writeln!(std::io::stderr(), "{words}");
 }
 
-fn config_of(command: Verb) -> Result<Config, String> {
-    match command {
+fn config_of(verb: &Verb) -> Result<Config, String> {
+    let (mut config, listen) = match verb {
         Verb::Serve { config, listen } => {
-            let mut config = Config::load(&config).map_err(|faults| faults.to_string())?;
-            if !listen.is_empty() {
-                config.listen = listen;
-            }
-            Ok(config)
+            (Config::load(config).map_err(|faults| faults.to_string())?, listen.as_slice())
         }
-        Verb::Dev { listen } => {
-            let mut config = Config::dev();
-            config.listen = listen;
-            config.api_keys = vec![fresh_key()?];
-            Ok(config)
-        }
-        Verb::Version { .. } => Ok(Config::dev()),
+        Verb::Dev { listen } => (dev()?, listen.as_slice()),
+        Verb::Version { .. } => (dev()?, &[][..]),
+    };
+    if !listen.is_empty() {
+        config.listen = listen.to_vec();
     }
+    Ok(config)
 }
 
-fn fresh_key() -> Result<ApiKey, String> {
+fn dev() -> Result<Config, String> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| format!("the system gives no randomness: {error}"))?;
-    Ok(ApiKey::new(&format!("dev-{:032x}", u128::from_le_bytes(bits))))
+    let key = ApiKey::new(&format!("dev-{:032x}", u128::from_le_bytes(bits)));
+    Ok(Config { api_keys: vec![key], ..Config::dev() })
 }
 
-fn run(config: Config, begun: Instant) -> ExitCode {
+fn run(config: Config, verb: &Verb, begun: Instant) -> ExitCode {
     let descriptors = descriptors::raise();
-    let running = match app::start(config) {
-        Ok(running) => running,
+    // Signals before the banner: who reads it may stop us at once.
+    let started = app::start(config).and_then(|running| Ok((running.signals()?, running)));
+    let (mut signals, running) = match started {
+        Ok(started) => started,
         Err(error) => {
-            complain(&explain(&error));
+            complain(&explain(&error, verb));
             return ExitCode::FAILURE;
         }
     };
@@ -87,26 +95,26 @@ fn run(config: Config, begun: Instant) -> ExitCode {
     let text = banner::banner(config, &running.addrs, &warnings, begun.elapsed().as_millis());
     // A closed stdout is no reason not to serve.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    match running.wait_for_signal() {
-        Ok(signal) => tracing::info!(signal, "stopping"),
-        Err(error) => {
-            complain(&format!("signals can't be received: {error}"));
-            return ExitCode::FAILURE;
-        }
-    }
+    let signal = running.wait_for(&mut signals);
+    tracing::info!(signal, "stopping");
     running.stop();
     ExitCode::SUCCESS
 }
 
-/// A start that failed, with the line to type.
-fn explain(error: &StartError) -> String {
-    match error {
-        StartError::Taken(addr) => {
-            let other = if addr.port() == PORT { PORT + 1 } else { 0 };
-            let is_default = if addr.port() == PORT { ", perhaps another Everwire" } else { "" };
-            let hint = format!("everwire dev --listen localhost:{other}");
-            format!("{error}{is_default}. Stop that program, or take another port:\n\n    {hint}\n")
+/// A start that failed, with the lines to type.
+fn explain(error: &StartError, verb: &Verb) -> String {
+    let StartError::Taken(addr) = error else { return error.to_string() };
+    let known = if addr.port() == PORT { ", perhaps another Everwire" } else { "" };
+    let other = Listen::BothLoopbacks(if addr.port() == PORT { PORT + 1 } else { 0 });
+    let again = match verb {
+        Verb::Serve { config, .. } => {
+            format!("everwire serve --config {} --listen {other}", config.display())
         }
-        StartError::Address(_) | StartError::Listen(..) | StartError::System(_) => error.to_string(),
-    }
+        _ => format!("everwire dev --listen {other}"),
+    };
+    let port = addr.port();
+    format!(
+        "{error}{known}. See which one it is, and stop it:\n\n    ss -ltnp 'sport = :{port}'\n\n\
+         or take another port:\n\n    {again}\n"
+    )
 }

@@ -1,12 +1,13 @@
 //! The config file of `serve`: TOML text in, a checked [`Config`] or all its faults out.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use everwire_engine::channel::{Access, HistoryLimits, Namespaces, OnSlow, Options, Who};
 use everwire_proto::ws::origin;
 use toml::de::DeTable;
+
+use crate::listen::NoAddress;
 
 use super::section::{Fault, Faults, Section, line_of};
 use super::{ApiKey, Config, Mode};
@@ -60,7 +61,6 @@ impl Config {
 fn serve() -> Config {
     Config {
         mode: Mode::Serve,
-        listen: vec!["127.0.0.1:8765".to_owned()],
         namespaces: Namespaces::default(),
         echo: false,
         pages: false,
@@ -117,16 +117,15 @@ fn read_root(mut root: Section<'_>) -> (Config, Vec<Fault>) {
 }
 
 fn listen(root: &mut Section<'_>, config: &mut Config) {
-    let listen = root.texts("listen");
-    for (address, at) in &listen {
-        let localhost = address.strip_prefix("localhost:").is_some_and(|p| p.parse::<u16>().is_ok());
-        if !localhost && address.parse::<SocketAddr>().is_err() {
-            let words = format!("{address:?} is no address; write 0.0.0.0:8765, [::]:8765 or localhost:8765");
-            root.fault("listen", *at, words);
+    let mut listen = Vec::new();
+    for (address, at) in root.texts("listen") {
+        match address.parse() {
+            Ok(place) => listen.push(place),
+            Err(error) => root.fault("listen", at, NoAddress::to_string(&error)),
         }
     }
     if !listen.is_empty() {
-        config.listen = listen.into_iter().map(|(address, _)| address).collect();
+        config.listen = listen;
     }
 }
 

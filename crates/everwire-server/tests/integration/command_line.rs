@@ -4,6 +4,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::peer::Peer;
+use crate::process::{Process, Scratch};
+use crate::wire::Wire;
 use crate::world::world;
 
 fn everwire(args: &[&str]) -> Output {
@@ -25,39 +28,159 @@ fn the_version_is_told() {
 }
 
 #[test]
-fn wrong_usage_is_2() {
-    for args in [&["dance"][..], &["serve"], &["dev", "--port", "1"]] {
-        assert_eq!(everwire(args).status.code(), Some(2), "{args:?}");
+fn wrong_usage_is_2_and_says_what_is_right() {
+    for (args, hint) in [
+        (&["dance"][..], "Usage: everwire"),
+        (&["deb"], "'dev'"),
+        (&["serve"], "--config <FILE>"),
+        (&["dev", "--port", "1"], "Usage: everwire dev"),
+        (&["dev", "--lisen", "localhost:1"], "'--listen'"),
+        (&["dev", "--listen"], "<HOST:PORT>"),
+        (&["dev", "--listen", "8765"], "write localhost:8765"),
+        (&["dev", "--listen", "localhost"], "such as localhost:8765"),
+        (&["serve", "--config", "f", "--listen", "example.org:80"], "names are not looked up"),
+        (&["version", "--jsn"], "'--json'"),
+    ] {
+        let output = everwire(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(words(&output).contains(hint), "{args:?}: {}", words(&output));
+        assert!(output.stdout.is_empty(), "{args:?}");
     }
+    let help = everwire(&["--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(["dev", "serve", "version"].iter().all(|verb| help.contains(verb)), "{help}");
 }
 
 #[test]
 fn a_port_that_is_taken_comes_with_the_line_to_type() {
     let world = world();
-    let taken = world.addr().to_string();
-    let output = everwire(&["dev", "--listen", &taken]);
-    assert_eq!(output.status.code(), Some(1));
-    let words = words(&output);
-    assert!(words.contains("is taken by another program"), "{words}");
-    assert!(words.contains("everwire dev --listen localhost:0"), "{words}");
+    let (taken, port) = (world.addr().to_string(), world.addr().port());
+    let config = Scratch::new("taken.toml", &format!("listen = [\"{taken}\"]\n"));
+    let path = config.path().to_str().unwrap();
+    for (args, again) in [
+        (&["dev", "--listen", &taken][..], "everwire dev --listen localhost:0".to_owned()),
+        (&["serve", "--config", path], format!("everwire serve --config {path} --listen localhost:0")),
+    ] {
+        let output = everwire(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let words = words(&output);
+        assert!(
+            words.starts_with(&format!("port {port} of 127.0.0.1 is taken by another program")),
+            "{words}"
+        );
+        assert!(words.contains(&format!("ss -ltnp 'sport = :{port}'")) && words.contains(&again), "{words}");
+        assert!(output.stdout.is_empty(), "no banner of a server that does not run");
+    }
 }
 
 #[test]
-fn an_address_that_is_none_is_explained() {
-    let output = everwire(&["dev", "--listen", "8765"]);
+fn an_address_that_is_not_ours_is_no_usage() {
+    let output = everwire(&["dev", "--listen", "192.0.2.1:0"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(words(&output).contains("write host:port, such as 127.0.0.1:8765"), "{}", words(&output));
+    assert!(words(&output).starts_with("can't listen on 192.0.2.1:0: "), "{}", words(&output));
 }
 
 #[test]
 fn a_bad_config_is_78_with_all_its_faults() {
-    let file = std::env::temp_dir().join(format!("everwire-{}.toml", std::process::id()));
-    std::fs::write(&file, "echoo = true\n[limits]\nchannels = 0\n").unwrap();
-    let output = everwire(&["serve", "--config", file.to_str().unwrap()]);
-    std::fs::remove_file(&file).unwrap();
+    let config = Scratch::new(
+        "bad.toml",
+        "echoo = true\nlisten = [\"8765\"]\napi_keys = [\"short\"]\n[limits]\nchannels = 0\nmessage_bytes = \"64k\"\n\
+         [namespaces.chat]\non_slow = \"wait\"\n",
+    );
+    let path = config.path().to_str().unwrap();
+    let output = everwire(&["serve", "--config", path]);
     assert_eq!(output.status.code(), Some(78));
-    let words = words(&output);
-    assert!(words.contains(":1: echoo: unknown key; did you mean \"echo\"?"), "{words}");
-    assert!(words.contains(":3: limits.channels: must be from 1 to 100000"), "{words}");
-    assert_eq!(everwire(&["serve", "--config", "/nonexistent"]).status.code(), Some(78));
+    let words_of = words(&output);
+    let lines: Vec<_> = words_of.lines().collect();
+    for (line, start) in lines.iter().zip([
+        "1: echoo: unknown key; did you mean \"echo\"?",
+        "2: listen: \"8765\" is no address to listen on; write localhost:8765",
+        "3: api_keys: a key has at least 16 characters",
+        "5: limits.channels: must be from 1 to 100000",
+        "6: limits.message_bytes: expected a whole number",
+        "8: namespaces.chat.on_slow: \"wait\" is none of ",
+    ]) {
+        assert!(line.starts_with(&format!("{path}:{start}")), "{line}\nwanted {start}");
+    }
+    assert_eq!(lines.len(), 6, "{words_of}");
+    assert!(!words_of.contains("short"), "a secret is shown");
+    let broken = Scratch::new("broken.toml", "a = 1\nb = = 2\n");
+    let output = everwire(&["serve", "--config", broken.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(words(&output).contains(":2: this is no TOML: "), "{}", words(&output));
+    let output = everwire(&["serve", "--config", "/nonexistent"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(words(&output).contains("can't be read"), "{}", words(&output));
+}
+
+#[test]
+fn dev_mode_shows_where_everything_is() {
+    let server = Process::run(&["dev", "--listen", "localhost:0"]);
+    let port = server.addr.port();
+    for line in [
+        format!("  home   http://localhost:{port}/"),
+        format!("  chat   http://localhost:{port}/demos/chat"),
+        format!("  socket ws://localhost:{port}/ws"),
+        format!("  echo   ws://localhost:{port}/echo"),
+        format!("  API    http://localhost:{port}/api/publish"),
+    ] {
+        assert!(server.banner.lines().any(|l| l == line), "{line} is not in {}", server.banner);
+    }
+    let last = server.banner.lines().last().unwrap();
+    assert!(last.starts_with("  ready in ") && last.ends_with(" ms; Ctrl-C stops it"), "{last}");
+    // The key that is shown is the one that works, and another does not.
+    let key = server.banner.lines().find_map(|l| l.trim().strip_prefix("key    ")).unwrap();
+    let key = key.split(' ').next().unwrap();
+    for (key, status) in [(key, "200"), ("dev-0", "401")] {
+        let mut wire = Wire::dial(server.addr);
+        let body = r#"{"channel":"news","data":1}"#;
+        wire.raw(format!("POST /api/publish HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-API-Key: {key}\r\nContent-Length: 27\r\n\r\n{body}").as_bytes());
+        wire.read_head();
+        assert_eq!(wire.status(), status);
+    }
+    // Both loopbacks, where there are two.
+    Peer::session(server.addr);
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        Peer::session(([0, 0, 0, 0, 0, 0, 0, 1], port).into());
+    }
+}
+
+#[test]
+fn several_listeners_and_one_server() {
+    let server = Process::run(&["dev", "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"]);
+    let also = server.banner.lines().find_map(|l| l.trim().strip_prefix("also   http://localhost:")).unwrap();
+    let second: u16 = also.trim_end_matches('/').parse().unwrap();
+    assert_ne!(second, server.addr.port());
+    let mut one = Peer::session(server.addr);
+    let mut other = Peer::session(([127, 0, 0, 1], second).into());
+    assert_eq!(one.ask(r#"{"type":"subscribe","id":2,"channel":"a"}"#)["type"], "subscribed");
+    assert_eq!(other.ask(r#"{"type":"publish","id":2,"channel":"a","data":7}"#)["type"], "published");
+    assert_eq!(one.json()["data"], 7);
+}
+
+#[test]
+fn serve_listens_where_it_is_told_and_warns() {
+    let config = Scratch::new("serve.toml", "listen = [\"192.0.2.1:1\"]\n");
+    let path = config.path().to_str().unwrap();
+    let server = Process::run(&["serve", "--config", path, "--listen", "127.0.0.1:0"]);
+    for warning in ["no api_keys in the config", "no namespaces in the config"] {
+        assert!(server.banner.contains(&format!("  warning: {warning}")), "{}", server.banner);
+    }
+    for absent in ["home", "chat", "echo", "key"] {
+        assert!(!server.banner.contains(&format!("\n  {absent} ")), "{absent}: {}", server.banner);
+    }
+    let mut client = Peer::session(server.addr);
+    let answer = client.ask(r#"{"type":"subscribe","id":2,"channel":"a"}"#);
+    assert_eq!(answer["code"], "unknown_channel", "{answer}");
+}
+
+#[test]
+fn a_wish_for_the_log_that_can_not_be_read_is_told() {
+    let output = Command::new(env!("CARGO_BIN_EXE_everwire"))
+        .args(["serve", "--config", "/nonexistent"])
+        .env("EVERWIRE_LOG", "a=b=c")
+        .output()
+        .unwrap();
+    assert!(words(&output).contains("EVERWIRE_LOG can't be read"), "{}", words(&output));
 }

@@ -2,7 +2,7 @@
 
 use everwire_proto::ws::{Opcode, write_frame};
 
-use crate::client::{Client, frame, upgrade_lines};
+use crate::wire::{Wire, frame, upgrade_lines};
 use crate::world::world;
 
 const FRAMES_BYTES: usize = 40 * 1024;
@@ -22,13 +22,13 @@ fn early() -> (Vec<u8>, Vec<u8>) {
     (request, answer)
 }
 
-fn check(mut client: Client, request: &[u8], answer: &[u8], cut: usize) {
-    client.raw(&request[..cut]);
-    client.raw(&request[cut..]);
-    client.read_head();
-    assert!(client.head.starts_with("http/1.1 101"), "cut at {cut}: {}", client.head);
-    assert!(client.read_bytes(answer.len()) == answer, "cut at {cut}: another answer");
-    client.reset();
+fn check(mut wire: Wire, request: &[u8], answer: &[u8], cut: usize) {
+    wire.raw(&request[..cut]);
+    wire.raw(&request[cut..]);
+    wire.read_head();
+    assert_eq!(wire.status(), "101", "cut at {cut}: {}", wire.head);
+    assert!(wire.read_bytes(answer.len()) == answer, "cut at {cut}: another answer");
+    wire.reset();
 }
 
 #[test]
@@ -45,5 +45,47 @@ fn cut_at_every_point() {
             });
         }
     });
+    world.until_empty();
+}
+
+/// Sessions too: commands that came with the request are answered, more of them than one turn takes.
+#[test]
+fn commands_behind_the_request() {
+    let world = world();
+    for count in [1, 63, 64, 65, 300] {
+        let mut bytes = format!("{}\r\n", upgrade_lines("/ws")).into_bytes();
+        for id in 1..=count {
+            bytes.extend(frame(Opcode::Text, format!(r#"{{"type":"ping","id":{id}}}"#).as_bytes()));
+        }
+        let mut wire = world.dial();
+        wire.raw(&bytes);
+        wire.read_head();
+        let mut said = String::new();
+        while !said.contains(&format!(r#""id":{count}}}"#)) {
+            said.push_str(&String::from_utf8_lossy(&wire.read_bytes(1)));
+        }
+        assert_eq!(said.matches("\"pong\"").count(), count, "{said}");
+    }
+}
+
+/// A peer that says all it has to say and shuts its side, before it was answered at all.
+#[test]
+fn a_hasty_end_behind_the_request() {
+    let world = world();
+    for (path, close) in [("/ws", true), ("/ws", false), ("/echo/raw", true), ("/echo/raw", false)] {
+        let mut bytes = format!("{}\r\n", upgrade_lines(path)).into_bytes();
+        bytes.extend(frame(Opcode::Text, br#"{"type":"ping","id":1}"#));
+        if close {
+            bytes.extend(frame(Opcode::Close, &1000u16.to_be_bytes()));
+        }
+        let mut wire = world.dial();
+        wire.raw(&bytes);
+        wire.shut();
+        wire.read_head();
+        let said = wire.read_to_end();
+        let text = String::from_utf8_lossy(&said);
+        assert!(text.contains(r#""id":1}"#), "{path} {close}: {text:?}");
+        assert_eq!(said.ends_with(&[0x88, 2, 3, 232]), close, "{path} {close}: {text:?}");
+    }
     world.until_empty();
 }

@@ -3,15 +3,22 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 #![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
-mod client;
+mod wire;
+mod peer;
 mod world;
+mod process;
+mod siege;
 
-mod bad_frames;
 mod bad_commands;
+mod bad_frames;
 mod bad_peers;
+mod bad_requests;
 mod command_line;
+mod crowds;
 mod hand_over;
 mod http;
+mod pressure;
 mod sessions;
+mod shutdown;
 mod storm;
 mod upgrade;

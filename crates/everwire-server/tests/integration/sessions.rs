@@ -1,40 +1,45 @@
 //! The protocol from end to end, over two shards.
 
+use everwire_client::{Client, Dial, Format, Message, Options};
 use everwire_proto::ws::Opcode;
+use serde_json::json;
 
-use crate::client::Said;
-use crate::world::{world, world_with};
+use crate::peer::{Peer, dial};
+use crate::wire::PATIENCE;
+use crate::world::{World, world, world_with};
+
+fn client(world: &World, format: Format, compression: bool) -> Client {
+    let options =
+        Options { dial: Dial { compression, ..dial() }, format, patience: PATIENCE, ..Options::default() };
+    Client::connect(&format!("ws://{}/ws", world.addr()), &options).unwrap()
+}
 
 #[test]
 fn a_message_reaches_every_shard_in_every_form() {
     let world = world_with(|config| config.compression = true);
-    let deflate = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
-    let mut clients: Vec<_> =
-        ["", deflate, "", deflate].map(|lines| world.dial().upgrade("/ws", lines)).into();
-    for client in &mut clients {
-        client.text(r#"{"type":"subscribe","id":1,"channel":"room"}"#);
-        client.wait("subscribed");
-    }
-    let mut packed = world.dial().upgrade("/ws", "Sec-WebSocket-Protocol: everwire.v1.msgpack\r\n");
-    let mut subscribe = vec![0x83];
-    for (key, value) in [("type", "subscribe"), ("channel", "room")] {
-        for text in [key, value] {
-            subscribe.push(0xa0 | u8::try_from(text.len()).unwrap());
-            subscribe.extend_from_slice(text.as_bytes());
+    let mut clients = Vec::new();
+    // Two of each, so that both shards have every form.
+    for format in [Format::Json, Format::MsgPack] {
+        for compression in [false, false, true, true] {
+            let mut client = client(&world, format, compression);
+            assert_eq!(client.socket().header("sec-websocket-extensions").is_some(), compression);
+            client.ask("subscribe", &json!({ "channel": "room" })).unwrap();
+            clients.push(client);
         }
     }
-    subscribe.extend_from_slice(b"\xa2id\x01");
-    packed.send(Opcode::Binary, &subscribe);
-    let has = |said: &Said, word: &[u8]| matches!(said, Said::Binary(b) if b.windows(word.len()).any(|w| w == word));
-    while !has(&packed.next(), b"subscribed") {}
     // Long enough to be worth compressing.
-    let word = "again and ".repeat(100);
-    clients[0].text(&format!(r#"{{"type":"publish","id":2,"channel":"room","data":"{word}"}}"#));
-    for client in &mut clients {
-        let message = client.wait("message");
-        assert_eq!((message["data"].as_str(), message["offset"].as_u64()), (Some(word.as_str()), Some(1)));
+    let data = json!({ "words": "again and ".repeat(100), "numbers": [1, -1, 1.5, null, true] });
+    for (offset, sender) in [0, 4].into_iter().enumerate() {
+        clients[sender].ask("publish", &json!({ "channel": "room", "data": data })).unwrap();
+        for client in &mut clients {
+            let message = client.wait_for("message").unwrap();
+            assert_eq!((&message["data"], &message["offset"]), (&data, &(offset + 1).into()));
+        }
     }
-    assert!(has(&packed.next(), word.as_bytes()));
+    clients[7].ask("publish", &json!({ "channel": "room", "binary": "AAH/" })).unwrap();
+    for client in &mut clients {
+        assert_eq!(client.wait_for("message").unwrap()["binary"], "AAH/");
+    }
 }
 
 #[test]
@@ -78,27 +83,46 @@ fn a_close_is_answered_and_the_socket_ends() {
     for path in ["/ws", "/echo"] {
         let mut client = world.open(path);
         client.send(Opcode::Close, &1000u16.to_be_bytes());
-        assert_eq!(client.next(), Said::Close(Some((1000, String::new()))), "{path}");
-        assert_eq!(client.next(), Said::End, "{path}");
+        assert_eq!(client.closed_with(), 1000, "{path}");
         // One that shuts its side at once still gets the answer.
         let mut hasty = world.open(path);
         hasty.send(Opcode::Close, &1000u16.to_be_bytes());
         hasty.shut();
-        assert_eq!(hasty.next(), Said::Close(Some((1000, String::new()))), "{path}");
-        assert_eq!(hasty.next(), Said::End, "{path}");
+        assert_eq!(hasty.closed_with(), 1000, "{path}");
     }
     world.until_empty();
 }
 
 #[test]
-fn a_stop_says_goodbye() {
+fn the_limits_of_a_connection() {
+    let world = world_with(|config| config.limits.channels = 2);
+    let mut client = world.session();
+    let subscribe = |channel: &str| format!(r#"{{"type":"subscribe","id":2,"channel":"{channel}"}}"#);
+    assert_eq!(client.ask(&subscribe("a"))["type"], "subscribed");
+    assert_eq!(client.ask(&subscribe("a"))["code"], "already_subscribed");
+    assert_eq!(client.ask(&subscribe("b"))["type"], "subscribed");
+    assert_eq!(client.ask(&subscribe("c"))["code"], "limit_exceeded");
+    let since = r#"{"type":"history","id":3,"channel":"a","since":{"epoch":"gone","offset":1}}"#;
+    let error = client.ask(since);
+    assert_eq!(error["code"], "unrecoverable_position");
+    assert_eq!(error["position"]["offset"], 0, "{error}");
+}
+
+#[test]
+fn a_session_that_goes_on_elsewhere() {
     let world = world();
-    let (mut session, mut fresh, mut echo) = (world.session(), world.open("/ws"), world.open("/echo"));
-    let stopping = std::thread::spawn(move || world.stop());
-    let bye = session.wait("bye");
-    assert_eq!((bye["code"].as_str(), bye["reconnect"].as_bool()), (Some("draining"), Some(true)));
-    assert_eq!(session.closed_with(), 1012);
-    assert_eq!(fresh.closed_with(), 1012);
-    assert_eq!(echo.closed_with(), 1001);
-    stopping.join().unwrap();
+    let mut first = client(&world, Format::Json, false);
+    let (id, session) = (first.connected()["client"].clone(), first.connected()["session"].clone());
+    let mut second = Peer::open(world.addr(), "/ws");
+    let connected = second.ask(&json!({ "type": "connect", "id": 1, "resume": session }).to_string());
+    assert_eq!((&connected["resumed"], &connected["client"]), (&true.into(), &id));
+    let Err(everwire_client::TalkError::Closed { code, .. }) = first.wait_for("nothing") else {
+        panic!("not closed")
+    };
+    assert_eq!(code, Some(4200));
+    let mut third = Peer::open(world.addr(), "/ws");
+    let connected = third.ask(r#"{"type":"connect","id":1,"resume":"AAAAAAAAAAAAAAAAAAAAAA"}"#);
+    assert_eq!(connected["resumed"], false, "{connected}");
+    third.send(Opcode::Close, &[]);
+    assert_eq!(third.next(), Some(Message::Close(Some((1000, String::new())))));
 }

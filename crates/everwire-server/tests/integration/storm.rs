@@ -1,10 +1,12 @@
 //! Everything at once, in no sensible order: what no single test thinks of. A fault of the engine ends a shard, and
 //! with it this process.
 
+use everwire_client::Dial;
 use everwire_proto::ws::Opcode;
 
-use crate::client::{Client, frame};
-use crate::world::{World, world_with};
+use crate::peer::{Peer, dial};
+use crate::wire::{frame, push};
+use crate::world::{World, until, world_with};
 
 /// xorshift64*: enough to choose by.
 struct Dice(u64);
@@ -51,10 +53,9 @@ fn command(dice: &mut Dice) -> String {
     }
 }
 
-fn open(world: &World, dice: &mut Dice) -> Client {
-    let deflate = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
-    let packed = "Sec-WebSocket-Protocol: everwire.v1.msgpack\r\n";
-    world.dial().upgrade("/ws", dice.pick(&["", "", deflate, packed]))
+fn open(world: &World, dice: &mut Dice) -> Peer {
+    let protocols = if dice.roll(4) == 0 { vec!["everwire.v1.msgpack".to_owned()] } else { Vec::new() };
+    Peer::open_as(world.addr(), "/ws", &Dial { protocols, compression: dice.roll(3) == 0, ..dial() })
 }
 
 /// One life: some commands in one or more writes, some of the answers read, and one of the ways to end.
@@ -69,17 +70,17 @@ fn live(world: &World, dice: &mut Dice) {
         });
     }
     let cut = usize::try_from(dice.roll(bytes.len() as u64 + 1)).unwrap();
-    client.push(&bytes[..cut]);
-    client.push(&bytes[cut..]);
+    push(client.socket.stream(), &bytes[..cut]);
+    push(client.socket.stream(), &bytes[cut..]);
     match dice.roll(4) {
         0 => client.reset(),
         1 => {
             client.send(Opcode::Close, &1000u16.to_be_bytes());
-            client.read_to_end();
+            while client.next().is_some() {}
         }
         2 => {
             client.shut();
-            client.read_to_end();
+            while client.next().is_some() {}
         }
         _ => drop(client),
     }
@@ -114,6 +115,11 @@ fn nothing_of_it_ends_a_shard() {
         }
     });
     world.until_empty();
+    // The node may know three channels, and memberships in four of them end a little later than their connections.
     let mut healthy = world.session();
-    assert_eq!(healthy.ask(r#"{"type":"publish","id":2,"channel":"a","data":1}"#)["type"], "published");
+    until("a channel has room again", || {
+        let answer = healthy.ask(r#"{"type":"publish","id":2,"channel":"a","data":1}"#);
+        assert!(answer["type"] == "published" || answer["code"] == "overloaded", "{answer}");
+        answer["type"] == "published"
+    });
 }

@@ -1,12 +1,15 @@
 //! Who is upgraded, and to what.
 
-use crate::client::{Client, Said, upgrade_lines};
+use everwire_client::{Dial, Message};
+
+use crate::peer::{Peer, dial};
+use crate::wire::{Wire, upgrade_lines};
 use crate::world::{world, world_with};
 
-fn status(client: &mut Client, request: &str) -> String {
-    client.raw(request.as_bytes());
-    client.read_head();
-    client.head.split(' ').nth(1).unwrap().to_owned()
+fn status(wire: &mut Wire, request: &str) -> String {
+    wire.raw(request.as_bytes());
+    wire.read_head();
+    wire.status().to_owned()
 }
 
 #[test]
@@ -32,6 +35,33 @@ fn a_good_request_is_upgraded_and_a_bad_one_told_why() {
     }
     let mut plain = world.dial();
     assert_eq!(status(&mut plain, "GET /ws HTTP/1.1\r\nHost: x\r\n\r\n"), "400");
+    let mut old = world.dial();
+    assert_eq!(status(&mut old, &format!("{}\r\n", good.replace("Version: 13", "Version: 8"))), "426");
+    assert_eq!((old.header("sec-websocket-version"), old.header("upgrade")), (Some("13"), Some("websocket")));
+}
+
+/// The object of every HTTP error, from the upgrade as from the API.
+#[test]
+fn a_refused_upgrade_is_an_error_of_the_protocol() {
+    let world = world();
+    let good = upgrade_lines("/ws");
+    for (request, status, code) in [
+        (format!("{}\r\n", good.replace("Version: 13", "Version: 8")), "426", "bad_request"),
+        (format!("{good}Origin: https://evil.example\r\n\r\n"), "403", "permission_denied"),
+        (format!("{}\r\n", good.replace("GET", "POST")), "405", "bad_request"),
+        (format!("{good}Sec-WebSocket-Protocol: mqtt\r\n\r\n"), "400", "bad_request"),
+    ] {
+        let mut wire = world.dial();
+        wire.raw(request.as_bytes());
+        wire.read_head();
+        let error: serde_json::Value = serde_json::from_str(&wire.read_body()).unwrap();
+        assert_eq!(
+            (wire.status(), error["type"].as_str(), error["code"].as_str()),
+            (status, Some("error"), Some(code)),
+            "{error}"
+        );
+        assert_eq!(wire.read_to_end(), b"", "the connection ends with it");
+    }
 }
 
 #[test]
@@ -55,7 +85,13 @@ fn a_foreign_page_is_refused_by_all_but_the_echo() {
 #[test]
 fn subprotocols_and_compression_are_answered() {
     let world = world_with(|config| config.compression = true);
-    let open = |lines: &str| world.dial().upgrade("/ws", lines).head;
+    let open = |lines: &str| {
+        let mut wire = world.dial();
+        wire.raw(format!("{}{lines}\r\n", upgrade_lines("/ws")).as_bytes());
+        wire.read_head();
+        assert_eq!(wire.status(), "101");
+        wire.head
+    };
     assert!(
         open("Sec-WebSocket-Protocol: mqtt, everwire.v1.msgpack\r\n")
             .contains("sec-websocket-protocol: everwire.v1.msgpack\r\n")
@@ -75,9 +111,9 @@ fn the_echo_of_the_tutorial() {
     for path in ["/", "/echo"] {
         let mut client = world.open(path);
         client.text("hello");
-        assert_eq!(client.next(), Said::Text("Server received: hello".to_owned()));
+        assert_eq!(client.next(), Some(Message::Text("Server received: hello".to_owned())));
         client.send(everwire_proto::ws::Opcode::Binary, &[0, 255]);
-        assert_eq!(client.next(), Said::Binary(vec![0, 255]));
+        assert_eq!(client.next(), Some(Message::Binary(vec![0, 255])));
     }
 }
 
@@ -86,5 +122,17 @@ fn without_echo_there_is_none() {
     let world = world_with(|config| config.echo = false);
     for path in ["/echo", "/echo/raw"] {
         assert_eq!(status(&mut world.dial(), &format!("{}\r\n", upgrade_lines(path))), "404", "{path}");
+    }
+}
+
+#[test]
+fn compression_is_used_both_ways_of_the_echo() {
+    let world = world();
+    let compression = Dial { compression: true, ..dial() };
+    let mut client = Peer::open_as(world.addr(), "/echo/raw", &compression);
+    assert!(client.socket.header("sec-websocket-extensions").is_some());
+    for text in ["short", &"long and ".repeat(1_000)] {
+        client.text(text);
+        assert_eq!(client.next(), Some(Message::Text(text.to_owned())));
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use everwire_server::app::{self, Running};
 use everwire_server::config::{ApiKey, Config};
 
-use crate::client::Client;
+use crate::peer::Peer;
+use crate::wire::Wire;
 
 pub const KEY: &str = "0123456789abcdef";
 
@@ -22,7 +23,7 @@ pub fn world() -> World {
 /// The same, changed.
 pub fn world_with(change: impl FnOnce(&mut Config)) -> World {
     let mut config = Config::dev();
-    config.listen = vec!["127.0.0.1:0".to_owned()];
+    config.listen = vec!["127.0.0.1:0".parse().unwrap()];
     config.api_keys = vec![ApiKey::new(KEY)];
     config.shards = 2;
     change(&mut config);
@@ -39,21 +40,18 @@ impl World {
     }
 
     /// A plain TCP connection.
-    pub fn dial(&self) -> Client {
-        Client::dial(self.addr())
+    pub fn dial(&self) -> Wire {
+        Wire::dial(self.addr())
     }
 
     /// A WebSocket.
-    pub fn open(&self, path: &str) -> Client {
-        self.dial().upgrade(path, "")
+    pub fn open(&self, path: &str) -> Peer {
+        Peer::open(self.addr(), path)
     }
 
     /// A WebSocket with a session that stands.
-    pub fn session(&self) -> Client {
-        let mut client = self.open("/ws");
-        let connected = client.ask(r#"{"type":"connect","id":1}"#);
-        assert_eq!(connected["type"], "connected", "{connected}");
-        client
+    pub fn session(&self) -> Peer {
+        Peer::session(self.addr())
     }
 
     /// One HTTP request; the head and the body of the answer.
