@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use everwire_engine::channel::{OnSlow, Options};
 use everwire_proto::ws::Opcode;
 
 use crate::peer::Peer;
 use crate::wire::frame;
-use crate::world::{World, world_with};
+use crate::world::{World, until, world_with};
 
 /// A session, and a channel with 250 KB of history.
 fn fill(world: &World) -> Peer {
@@ -50,4 +51,33 @@ fn who_asks_for_much_holds_up_nobody() {
     let all = reading.join().unwrap() - begun;
     // Fair turns were seen to take 2-8 % of it; unbounded ones 30-50 %, and 20-40 % where the other came last.
     assert!(rounds >= 5 && slowest < all / 5, "{rounds} rounds, the slowest {slowest:?} of {all:?}");
+}
+
+/// In a namespace without history there is nothing to read again: who falls behind is told so and ended.
+#[test]
+fn who_falls_behind_without_history_is_ended_with_4100() {
+    let world = world_with(|config| {
+        config.limits.commands_per_second = 1_000_000;
+        config.limits.commands_burst = 1_000_000;
+        config.limits.outbox_bytes = 128 * 1024;
+        let open = config.namespaces.default.clone().unwrap();
+        let live = Options { history: None, on_slow: OnSlow::Close, ..(*open).clone() };
+        config.namespaces.named.insert("live".into(), live.into());
+    });
+    let mut reader = world.session();
+    assert_eq!(reader.ask(r#"{"type":"subscribe","id":2,"channel":"live:1"}"#)["type"], "subscribed");
+    let mut publisher = world.session();
+    let publish =
+        format!(r#"{{"type":"publish","id":3,"channel":"live:1","data":"{}"}}"#, "x".repeat(60_000));
+    for count in 0.. {
+        if world.ended_as_slow() > 0 {
+            break;
+        }
+        assert!(count < 2_000, "120 MB wait for it");
+        assert_eq!(publisher.ask(&publish)["type"], "published");
+    }
+    // It has a second to take so much of what the kernel holds that the close frame fits in behind it.
+    assert_eq!(reader.closed_with(), 4100);
+    drop(reader);
+    until("the publisher alone is there", || world.connections() == 1);
 }

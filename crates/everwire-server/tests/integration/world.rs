@@ -71,6 +71,11 @@ impl World {
         self.running().site.connections()
     }
 
+    /// Connections that were ended because they did not read.
+    pub fn ended_as_slow(&self) -> u64 {
+        self.running().site.node.counters.slow.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// Every connection is gone from the shards.
     pub fn until_empty(&self) {
         until("the shards are empty", || self.connections() == 0);
