@@ -16,7 +16,7 @@ const BINARY: &[u8] = b"\xa6binary";
 /// Appends a checked MessagePack value as JSON.
 pub fn to_json(msgpack: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    if pack_value(&mut PackScanner::new(msgpack), out, None, 0).is_err() {
+    if pack_value(&mut PackScanner::new(msgpack), 1, false, out).is_err() {
         // Checked when it came in, so this is a bug of ours; the frame stays well-formed all the same.
         out.truncate(start);
         out.extend_from_slice(b"null");
@@ -29,28 +29,34 @@ pub fn to_json(msgpack: &[u8], out: &mut Vec<u8>) {
 /// What is wrong with it; `out` has a part of it then.
 pub fn object_to_json(msgpack: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
     let mut scanner = PackScanner::new(msgpack);
-    pack_value(&mut scanner, out, Some(WRAPPED), 0)?;
+    pack_value(&mut scanner, 1, true, out)?;
     if scanner.is_at_end() { Ok(()) } else { Err("bytes follow the object".to_owned()) }
 }
 
-/// `most`: how deep it may be, and bytes may stand in it; `None`: a payload that was checked for both.
+/// How deep a payload, or a whole object, may be.
+fn deepest(whole: bool) -> usize {
+    if whole { WRAPPED } else { MAX_DEPTH }
+}
+
+/// `whole`: an object of the protocol, in which bytes may stand.
 fn pack_value(
     scanner: &mut PackScanner<'_>,
-    out: &mut Vec<u8>,
-    most: Option<usize>,
     depth: usize,
+    whole: bool,
+    out: &mut Vec<u8>,
 ) -> Result<(), String> {
-    if most.is_some_and(|most| depth > most) {
-        return Err(format!("nested deeper than {WRAPPED}"));
-    }
     match scanner.token()? {
+        // An overflow of the stack would be the end of the process, so this is not left to the check alone.
+        Token::Array(_) | Token::Map(_) if depth > deepest(whole) => {
+            return Err("nested too deep".to_owned());
+        }
         Token::Null => out.extend_from_slice(b"null"),
         Token::Bool(flag) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
         Token::Unsigned(n) => out.extend_from_slice(n.to_string().as_bytes()),
         Token::Negative(n) => out.extend_from_slice(n.to_string().as_bytes()),
         Token::Float(n) => out.extend_from_slice(float(n).as_bytes()),
         Token::Str(text) => write_string(text, out),
-        Token::Bin(bytes) if most.is_some() => write_string(&STANDARD.encode(bytes), out),
+        Token::Bin(bytes) if whole => write_string(&STANDARD.encode(bytes), out),
         Token::Bin(_) => return Err("bytes inside data".to_owned()),
         Token::Array(len) => {
             out.push(b'[');
@@ -58,7 +64,7 @@ fn pack_value(
                 if i > 0 {
                     out.push(b',');
                 }
-                pack_value(scanner, out, most, depth + 1)?;
+                pack_value(scanner, depth + 1, whole, out)?;
             }
             out.push(b']');
         }
@@ -70,7 +76,7 @@ fn pack_value(
                 }
                 pack_key(scanner, out)?;
                 out.push(b':');
-                pack_value(scanner, out, most, depth + 1)?;
+                pack_value(scanner, depth + 1, whole, out)?;
             }
             out.push(b'}');
         }
@@ -93,8 +99,8 @@ fn float(n: f64) -> String {
 /// Appends a checked JSON value as MessagePack.
 pub fn to_msgpack(json: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    let mut reader = JsonReader { text: json, at: 0, bins: false };
-    if reader.value(out, 0).is_none() {
+    let mut reader = JsonReader { text: json, at: 0, whole: false };
+    if reader.value(1, out).is_none() {
         out.truncate(start);
         Pack(out).null();
     }
@@ -103,7 +109,7 @@ pub fn to_msgpack(json: &[u8], out: &mut Vec<u8>) {
 /// Appends a command that is well-formed JSON as MessagePack; its `binary`, base64 text, becomes bytes. `None`: that
 /// text is not base64 with padding.
 pub fn command_to_msgpack(json: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    JsonReader { text: json, at: 0, bins: true }.value(out, 0)
+    JsonReader { text: json, at: 0, whole: true }.value(1, out)
 }
 
 /// Walks over JSON that is known to be well-formed.
@@ -111,7 +117,7 @@ struct JsonReader<'a> {
     text: &'a [u8],
     at: usize,
     /// It is a command: `binary` in it is bytes.
-    bins: bool,
+    whole: bool,
 }
 
 impl<'a> JsonReader<'a> {
@@ -129,11 +135,12 @@ impl<'a> JsonReader<'a> {
         Some(read)
     }
 
-    fn value(&mut self, out: &mut Vec<u8>, depth: usize) -> Option<()> {
+    fn value(&mut self, depth: usize, out: &mut Vec<u8>) -> Option<()> {
         match self.peek()? {
             b'"' => self.string(out)?,
-            b'{' => self.all(b'}', out, depth)?,
-            b'[' => self.all(b']', out, depth)?,
+            b'{' | b'[' if depth > deepest(self.whole) => return None,
+            b'{' => self.all(b'}', depth, out)?,
+            b'[' => self.all(b']', depth, out)?,
             b't' => self.word(4, || Pack(out).bool(true)),
             b'f' => self.word(5, || Pack(out).bool(false)),
             b'n' => self.word(4, || Pack(out).null()),
@@ -169,7 +176,7 @@ impl<'a> JsonReader<'a> {
     }
 
     /// An object or an array: its head wants the count, so the inside is written first.
-    fn all(&mut self, close: u8, out: &mut Vec<u8>, depth: usize) -> Option<()> {
+    fn all(&mut self, close: u8, depth: usize, out: &mut Vec<u8>) -> Option<()> {
         self.at += 1;
         let (mut inside, mut count) = (Vec::new(), 0);
         while self.peek()? != close {
@@ -182,10 +189,10 @@ impl<'a> JsonReader<'a> {
                 self.peek()?;
                 self.at += 1;
             }
-            if self.bins && depth == 0 && &inside[key..] == BINARY && self.peek()? == b'"' {
+            if self.whole && depth == 1 && &inside[key..] == BINARY && self.peek()? == b'"' {
                 self.bytes(&mut inside)?;
             } else {
-                self.value(&mut inside, depth + 1)?;
+                self.value(depth + 1, &mut inside)?;
             }
             count += 1;
         }
