@@ -46,7 +46,7 @@ impl Group {
             Self::Lint => vec![
                 cargo("fmt --all --check"),
                 cargo("clippy --locked --workspace --all-targets --all-features -- -D warnings"),
-                cargo("doc --locked --workspace --all-features --no-deps")
+                cargo("doc --locked --workspace --all-features --no-deps --document-private-items")
                     .with("RUSTDOCFLAGS", "-D warnings"),
                 cargo("build --locked --workspace --all-targets"),
                 // What the first command of the README builds.
