@@ -285,7 +285,8 @@ impl Turn {
     fn flow(&mut self, slot: u32) -> Flow {
         let limit = self.node.settings.limits.outbox_bytes as usize;
         // What it was told this turn counts too: it may all have to wait.
-        let waiting = self.hub.waiting_bytes(slot) + self.hub.own_bytes_of(slot, limit / 2);
+        let waiting = self.hub.waiting_bytes(slot);
+        let waiting = waiting + self.hub.own_bytes_of(slot, (limit / 2).saturating_sub(waiting));
         let Some(conn) = self.conn(slot) else { return Flow::Stop };
         if matches!(conn.session.phase, Phase::Closing(_)) {
             return Flow::Stop;

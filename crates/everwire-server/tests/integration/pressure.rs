@@ -19,6 +19,20 @@ fn fill(world: &World) -> Peer {
     publisher
 }
 
+/// More answers than a socket and an outbox hold, asked for in one breath by somebody who reads: the connection is held,
+/// not ended as one that does not read.
+#[test]
+fn many_pages_in_one_breath() {
+    let world = world_with(|config| (config.shards, config.limits.commands_burst) = (1, 1_000));
+    let _publisher = fill(&world);
+    let mut reader = world.session();
+    reader.raw(&frame(Opcode::Text, br#"{"type":"history","id":5,"channel":"full"}"#).repeat(64));
+    for page in 1..=64 {
+        let answer = reader.json();
+        assert!(answer["messages"].as_array().is_some_and(|m| m.len() > 3), "page {page}");
+    }
+}
+
 /// One connection asks for far more than a turn says (4 MiB), again and again, and reads it as fast as it can; another
 /// on the same shard must not wait until all of that is answered.
 #[test]
