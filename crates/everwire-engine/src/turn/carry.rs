@@ -24,7 +24,7 @@ impl Turn {
             return;
         }
         let fresh = self.conn(slot).is_some_and(|c| c.session.phase == Phase::Fresh);
-        if fresh && !self.connect(slot, None, None, now) {
+        if fresh && !self.connect(slot, id, None, now) {
             return;
         }
         if let Err(deny) = self.connected_command(slot, id, command, now) {
@@ -84,7 +84,7 @@ impl Turn {
         Ok(())
     }
 
-    /// Connects, explicitly or by another first command. Whether the session stands.
+    /// Connects, explicitly or by another first command, whose id a refusal carries. Whether the session stands.
     fn connect(&mut self, slot: u32, id: Option<u64>, connect: Option<&Connect<'_>>, now: Now) -> bool {
         let node = self.node.clone();
         let Some(conn) = self.conn(slot) else { return false };
@@ -120,6 +120,8 @@ impl Turn {
         }
         let client = session.client;
         self.hub.name(slot, client);
+        // The id of another first command is for that command's own reply.
+        let id = connect.and(id);
         self.say_connected(slot, id, resumed.map(|r| r.is_some()));
         self.arm(slot, now.mono_ms + node.settings.times.heartbeat_ms);
         true

@@ -132,7 +132,7 @@ fn a_command_before_connect_where_that_is_required() {
         ] {
             let mut client = Peer::open(server.addr, "/ws");
             let error = client.ask(first);
-            assert_eq!(error["code"], "unauthorized", "{error}");
+            assert_eq!((&error["code"], &error["id"]), (&"unauthorized".into(), &1.into()), "{error}");
             assert_eq!(client.closed_with(), 4001);
         }
         let mut client = Peer::open(server.addr, "/ws");
