@@ -18,7 +18,7 @@ mod cluster;
 mod sim;
 pub mod conformance;
 
-pub use central::simulated_broker;
+pub use central::{Carried, simulated_broker};
 pub use report::Report;
 pub use seed::{Rng, Seeded};
 pub use sim::{Failure, Plan, World, run};

@@ -409,8 +409,11 @@ impl Link {
     }
 }
 
+/// A broker, and what carries its answers whenever it is called.
+pub type Carried = (Arc<dyn Broker>, Box<dyn FnMut(Now)>);
+
 /// The simulated broker on its own, with a link that does what it should, and what carries on it.
-pub fn simulated_broker(shared: Arc<Shared>) -> (Arc<dyn Broker>, Box<dyn FnMut(Now)>) {
+pub fn simulated_broker(shared: Arc<Shared>) -> Carried {
     let links = [Link::new(Central::new(5, 1_000), shared)];
     let broker = links[0].clone();
     let carry = move |now| {

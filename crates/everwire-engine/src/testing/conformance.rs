@@ -9,6 +9,7 @@ use everwire_proto::ids::{ClientId, Epoch};
 use everwire_proto::payload::Payload;
 use everwire_proto::position::Position;
 
+use super::central::Carried;
 use super::ledger::text_of;
 use super::seed::Seeded;
 use crate::channel::{Cell, Draft, HistoryQuery, Options, Publisher, Shared};
@@ -20,7 +21,7 @@ use crate::ports::{Ask, Asked, Broker, Ticket};
 use crate::time::{Entropy, Now};
 
 /// Makes a broker whose cells push into these inboxes, and what lets it work on.
-pub type Make<'m> = &'m dyn Fn(Arc<Shared>, Arc<dyn Entropy>) -> (Arc<dyn Broker>, Box<dyn FnMut(Now)>);
+pub type Make<'m> = &'m dyn Fn(Arc<Shared>, Arc<dyn Entropy>) -> Carried;
 
 type Law = fn(&mut Rig) -> Result<(), String>;
 
