@@ -79,7 +79,7 @@ close_codes! {
     ProtocolError 1002 "The client broke the WebSocket protocol. Reconnecting without a change brings the same end.";
     WrongKind 1003 "Text on a MessagePack connection or binary on a JSON one.";
     BadPayload 1007 "A text message is not UTF-8, or compressed data can't be inflated.";
-    Policy 1008 "Too many commands that can't be read, or control frames without end.";
+    Policy 1008 "Too many commands that can't be read: more than 20 in 10 s.";
     TooBig 1009 "A message over `limits.message_bytes`.";
     ServerFault 1011 "A fault of the server. Reconnect with back-off.";
     Draining 1012 "This node is being restarted. Reconnect at the time that `bye` gave.";
