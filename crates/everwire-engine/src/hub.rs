@@ -22,7 +22,7 @@ use rustc_hash::FxHashMap;
 pub use flush::{Carrier, Sent};
 pub use listener::Overflow;
 
-use self::listener::{Hot, Listener, OwnPart, Sub};
+use self::listener::{Hot, Listener, OwnPart, Said, Sub};
 use self::room::Room;
 use crate::channel::{Cell, Located};
 use crate::entry::{Entry, Form, MemberNote, write_frame};
@@ -30,9 +30,6 @@ use crate::inbox::{HubKey, Page};
 use crate::name::ChannelName;
 use crate::outbox::Class;
 use crate::plant::{Bug, planted};
-
-/// More entries than this, bytes, don't wait for a room whose batch is still on its way.
-const PENDING_BYTES: usize = 4 << 20;
 
 /// How much of a window is read, and sent, for one connection and turn, bytes.
 pub const PAGE_BYTES: usize = 64 * 1024;
@@ -55,15 +52,20 @@ pub struct Hub {
     /// What connections are told this turn, in one buffer.
     own: Vec<u8>,
     own_parts: Vec<OwnPart>,
+    /// Bytes of all these parts.
+    said_bytes: usize,
     segments: Vec<flush::Segment>,
     scratch: Vec<u8>,
     object: Vec<u8>,
     deflater: Deflater,
     turn: u64,
     outbox_bytes: usize,
+    pending_bytes: usize,
     overflowed: Vec<Overflow>,
     /// Pages that cursors want from the broker.
     wanted: Vec<PageWanted>,
+    /// Cursors whose page could not be read.
+    unread: Vec<(u32, HubKey)>,
     /// Gaps that were told, for the counter.
     gaps_told: u64,
 }
@@ -98,8 +100,9 @@ pub struct Left {
 }
 
 impl Hub {
-    /// An empty hub. `outbox_bytes` is the limit of each connection's outbox.
-    pub fn new(shard: u16, outbox_bytes: usize) -> Self {
+    /// An empty hub. `outbox_bytes` is the limit of each connection's outbox, `pending_bytes` of what waits in a room
+    /// whose batch is still on its way.
+    pub fn new(shard: u16, outbox_bytes: usize, pending_bytes: usize) -> Self {
         Self {
             shard,
             rooms: Vec::new(),
@@ -113,14 +116,17 @@ impl Hub {
             ready: Vec::new(),
             own: Vec::new(),
             own_parts: Vec::new(),
+            said_bytes: 0,
             segments: Vec::new(),
             scratch: Vec::new(),
             object: Vec::new(),
             deflater: Deflater::new(),
             turn: 0,
             outbox_bytes,
+            pending_bytes,
             overflowed: Vec::new(),
             wanted: Vec::new(),
+            unread: Vec::new(),
             gaps_told: 0,
         }
     }
@@ -143,6 +149,9 @@ impl Hub {
             *listener = None;
             self.hot[slot as usize] = Hot::default();
         }
+        // The slot's next connection must not pay for this one.
+        self.overflowed.retain(|o| o.slot != slot);
+        self.wanted.retain(|w| w.slot != slot);
     }
 
     /// Sets the public id by which one's own messages are known.
@@ -188,15 +197,24 @@ impl Hub {
     /// Takes away a room without subscribers. The caller gives up the interest.
     pub fn drop_room(&mut self, key: HubKey) -> Option<Arc<Cell>> {
         let room = self.room(key).filter(|room| room.is_empty())?;
-        let cell = room.cell.clone();
+        let (cell, walks, waits) = (room.cell.clone(), room.batch.is_some(), !room.pending.is_empty());
         let index = key.index;
         self.by_name.remove(&cell.name);
         self.rooms[index as usize] = None;
         self.generations[index as usize] = self.generations[index as usize].wrapping_add(1);
         self.free.push(index);
-        self.walking.retain(|i| *i != index);
-        self.dirty.retain(|i| *i != index);
+        // Only then: thousands of rooms may empty in a turn in which thousands of others are busy.
+        if walks {
+            self.walking.retain(|i| *i != index);
+        }
+        if waits {
+            self.undirty(index);
+        }
         Some(cell)
+    }
+
+    fn undirty(&mut self, index: u32) {
+        self.dirty.retain(|i| *i != index);
     }
 
     /// The channel of a room.
@@ -232,16 +250,14 @@ impl Hub {
     pub fn enter(&mut self, slot: u32, key: HubKey, how: Listening, located: &Located) {
         let Some(room) = self.room(key) else { return };
         let place = room.add_other(slot);
-        if how.watch {
-            room.watchers.push(slot);
-        }
+        let watch = how.watch.then(|| room.add_watcher(slot));
         if room.fresh {
             // Whatever waits in the inbox below this was covered by `located`.
             room.begin(located);
         }
         let cursor = cursor::Cursor::new(located, how.mute);
         let Some(listener) = self.listener(slot) else { return };
-        listener.subs.push(Sub::particular(key.index, place, how.watch, cursor));
+        listener.subs.push(Sub::particular(key.index, place, watch, cursor));
         self.make_ready(slot);
     }
 
@@ -259,12 +275,16 @@ impl Hub {
         if let Some(outbox) = &mut listener.outbox {
             outbox.forget(key);
         }
+        self.tidy_outbox(slot);
+        if let Some(at) = sub.watch
+            && let Some(moved) = self.room(key)?.remove_watcher(at)
+            && let Some(theirs) = self.listener(moved).and_then(|l| l.sub(key.index))
+        {
+            theirs.watch = Some(at);
+        }
         let form = self.hot[slot as usize].form;
         let moved = {
             let room = self.room(key)?;
-            if sub.watch {
-                room.watchers.retain(|s| *s != slot);
-            }
             if sub.cursor.is_some() {
                 room.remove_other(sub.place)
             } else {
@@ -272,7 +292,7 @@ impl Hub {
             }
         };
         self.replace(key.index, &moved);
-        Some(Left { empty: self.room(key)?.is_empty(), watch: sub.watch })
+        Some(Left { empty: self.room(key)?.is_empty(), watch: sub.watch.is_some() })
     }
 
     /// Tells the subscribers that moved in their room where they are now.
@@ -313,23 +333,39 @@ impl Hub {
         self.keep_own(slot, start, Class::Own);
     }
 
+    fn is_open(&self, slot: u32) -> bool {
+        self.listeners.get(slot as usize).is_some_and(Option::is_some)
+    }
+
     /// Notes that `self.own[start..]` is for this slot; moves it to the outbox where the socket is full.
     fn keep_own(&mut self, slot: u32, start: usize, class: Class) {
         let end = self.own.len();
+        if self.is_open(slot) && !self.hot[slot as usize].blocked {
+            self.keep_part(slot, Said::Here(start, end), class);
+            return;
+        }
+        let bytes = Said::Here(start, end).keep(&self.own);
+        self.own.truncate(start);
+        self.queue(slot, bytes, class);
+    }
+
+    /// Notes that this frame is for this slot too. It is not copied: thousands may be told the same.
+    fn keep_shared(&mut self, slot: u32, frame: Bytes, class: Class) {
+        if !self.is_open(slot) {
+            return;
+        }
+        if self.hot[slot as usize].blocked {
+            self.queue(slot, frame, class);
+        } else {
+            self.keep_part(slot, Said::Shared(frame), class);
+        }
+    }
+
+    fn keep_part(&mut self, slot: u32, said: Said, class: Class) {
         let at = slot as usize;
-        if self.listeners.get(at).is_none_or(|l| l.is_none()) {
-            self.own.truncate(start);
-            return;
-        }
-        if self.hot[at].blocked {
-            let bytes = Bytes::copy_from_slice(&self.own[start..end]);
-            self.own.truncate(start);
-            self.queue(slot, bytes, class);
-            return;
-        }
-        let part = OwnPart { start, end, next: u32::MAX, class };
+        self.said_bytes += said.len();
         let index = u32::try_from(self.own_parts.len()).expect("a turn is bounded");
-        self.own_parts.push(part);
+        self.own_parts.push(OwnPart { said, next: u32::MAX, class });
         let hot = &mut self.hot[at];
         if hot.own_first == u32::MAX {
             hot.own_first = index;
@@ -345,26 +381,31 @@ impl Hub {
         // life 7/9: into the channel's batch of this turn.
         let Some(room) = self.room(key) else { return };
         let first = room.pending.is_empty();
-        let next_seq = entry.seq + 1;
         room.pending_bytes += entry.weight();
         room.pending.push(entry);
-        let crowded = room.pending_bytes > PENDING_BYTES;
+        let pending_bytes = room.pending_bytes;
         if first {
             self.dirty.push(key.index);
         }
-        if crowded {
-            self.uncrowd(key, next_seq);
+        if pending_bytes > self.pending_bytes {
+            self.uncrowd(key);
         }
     }
 
     /// Entries arrive faster than the walk over a huge room goes: stored ones are read from the window instead.
-    fn uncrowd(&mut self, key: HubKey, next_seq: u64) {
+    fn uncrowd(&mut self, key: HubKey) {
         let Some(room) = self.room(key) else { return };
-        let top = room.pending.iter().rev().find_map(|e| e.position.clone());
+        // The last stored one says where the window goes on; volatile ones have no number.
+        let newest = room.pending.last().map_or(0, |e| e.seq);
+        let top = room.pending.iter().rev().find_map(|e| {
+            let seq = if planted(Bug::UncrowdForgets) { newest } else { e.seq };
+            Some((seq + 1, e.position.clone()?))
+        });
         let lost = room.pending.iter().any(|e| e.position.is_none());
         room.pending.clear();
         room.pending_bytes = 0;
-        if let Some(top) = top {
+        self.undirty(key.index);
+        if let Some((next_seq, top)) = top {
             self.fall_behind(key, next_seq, top);
         }
         if lost {
@@ -383,9 +424,14 @@ impl Hub {
         }
         // What is pending is in the window too.
         room.pending.retain(|e| e.position.is_none());
+        room.pending_bytes = room.pending.iter().map(|e| e.weight()).sum();
+        let idle = room.pending.is_empty();
         let from = room.delivered + 1;
         room.delivered = next_seq - 1;
         let last = room.position.replace(top);
+        if idle {
+            self.undirty(key.index);
+        }
         self.particularise_all(key.index, from, last.as_ref());
         self.ready_others(key.index);
     }
@@ -410,21 +456,50 @@ impl Hub {
     /// A presence event arrives: for those who asked, save the member itself.
     pub fn note(&mut self, key: HubKey, note: &MemberNote) {
         let Some(room) = self.room(key) else { return };
-        for slot in room.watchers.clone() {
+        let watchers = std::mem::take(&mut room.watchers);
+        for &slot in &watchers {
             let own = self.listener(slot).is_some_and(|l| l.client == note.member.client);
-            if own && note.event == everwire_proto::reply::MemberEvent::Join {
+            if own && !planted(Bug::OwnJoin) && note.event == everwire_proto::reply::MemberEvent::Join {
                 continue;
             }
-            let form = self.hot[slot as usize].form;
-            let start = self.own.len();
-            let frame = note.frame(form, &mut self.deflater);
-            self.own.extend_from_slice(frame);
-            self.keep_own(slot, start, Class::Presence(key));
+            let frame = note.frame(self.hot[slot as usize].form, &mut self.deflater).clone();
+            self.keep_shared(slot, frame, Class::Presence(key));
+        }
+        if let Some(room) = self.room(key) {
+            room.watchers = watchers;
         }
     }
 
-    /// A page that a cursor wanted is here; `None`: it could not be read, ask again.
+    /// Presence events of this channel were left out: whoever wants them is told to ask again.
+    pub fn reset_presence(&mut self, key: HubKey) {
+        let Some(room) = self.room(key) else { return };
+        let (cell, watchers) = (room.cell.clone(), room.watchers.clone());
+        let version = cell.told_unheard(self.shard);
+        for slot in watchers {
+            self.say(slot, None, &Outgoing::PresenceReset { channel: cell.name.as_str(), version });
+        }
+    }
+
+    /// A page that a cursor wanted is here; `None`: it could not be read, and is asked for again after a while.
     pub fn page(&mut self, slot: u32, key: HubKey, page: Option<Page>) {
+        if page.is_none() {
+            // Not at once: a broker that has too much to do is not helped by a shard that never sleeps.
+            self.unread.push((slot, key));
+            return;
+        }
+        self.turn_page(slot, key, page);
+    }
+
+    /// Once a second: pages that could not be read are asked for again.
+    pub fn retry_pages(&mut self) {
+        for (slot, key) in std::mem::take(&mut self.unread) {
+            if self.is_subscribed(slot, key) {
+                self.turn_page(slot, key, None);
+            }
+        }
+    }
+
+    fn turn_page(&mut self, slot: u32, key: HubKey, page: Option<Page>) {
         let Some(cursor) = self.listener(slot).and_then(|l| l.sub(key.index)).and_then(|s| s.cursor.as_mut())
         else {
             return;
@@ -450,18 +525,18 @@ impl Hub {
 
     /// Bytes said this turn that are not sent yet.
     pub fn own_bytes(&self) -> usize {
-        self.own.len()
+        self.said_bytes
     }
 
     /// Bytes said this turn to one connection; 0 where all connections together were told no more than `least`.
     pub fn own_bytes_of(&self, slot: u32, least: usize) -> usize {
         let mut next = match self.hot.get(slot as usize) {
-            Some(hot) if self.own.len() > least => hot.own_first,
+            Some(hot) if self.said_bytes > least => hot.own_first,
             _ => return 0,
         };
         let mut bytes = 0;
         while let Some(part) = self.own_parts.get(next as usize) {
-            bytes += part.end - part.start;
+            bytes += part.said.len();
             next = part.next;
         }
         bytes
@@ -495,6 +570,10 @@ impl Hub {
         if let Some(hot) = self.hot.get_mut(slot as usize)
             && std::mem::take(&mut hot.blocked)
         {
+            // It took something: what it will be blamed for begins when it is full again.
+            if let Some(listener) = self.listener(slot) {
+                listener.stalled_since_ms = 0;
+            }
             self.make_ready(slot);
         }
     }

@@ -77,6 +77,8 @@ pub enum Item {
     Live(HubKey),
     /// The broker refused the channel: waiting subscribers are told.
     Failed(HubKey),
+    /// Presence events were left out because the inbox was full: tell those who want them.
+    Unheard(HubKey),
     /// A presence event.
     Member(HubKey, Arc<MemberNote>),
     /// The answer to an earlier ask of this shard.

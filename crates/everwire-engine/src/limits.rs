@@ -82,6 +82,9 @@ pub struct NodeLimits {
     pub message_id_ms: u64,
     /// Bytes waiting in one shard's inbox before stored publications collapse into a mark.
     pub inbox_bytes: usize,
+    /// Bytes waiting in one room of a shard, whose batch is still on its way to all, before its subscribers read the
+    /// window instead.
+    pub pending_bytes: usize,
     /// Ended sessions that can still be resumed.
     pub ended_sessions: usize,
 }
@@ -94,6 +97,7 @@ impl Default for NodeLimits {
             message_ids: 10_000,
             message_id_ms: 300_000,
             inbox_bytes: 16 << 20,
+            pending_bytes: 4 << 20,
             ended_sessions: 1_000_000,
         }
     }

@@ -39,7 +39,10 @@ impl Broker for Memory {
 
     fn ask(&self, cell: &Arc<Cell>, ask: Ask, _ticket: Ticket, now: Now) -> Asked {
         match ask {
-            Ask::History(query) => Asked::Now(Answer::Page(cell.history(&query, now))),
+            Ask::History(query) => match cell.history(&query, now) {
+                Some(page) => Asked::Now(Answer::Page(page)),
+                None => Asked::Dead(Ask::History(query)),
+            },
             Ask::Publish(draft) => match cell.publish(draft, now) {
                 Ok(done) => {
                     Asked::Now(Answer::Published { position: done.position, duplicate: done.duplicate })

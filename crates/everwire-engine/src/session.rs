@@ -7,6 +7,7 @@ mod presence;
 mod publish;
 mod subscribe;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use everwire_proto::codes::{CloseCode, ErrorCode};
@@ -24,6 +25,7 @@ use crate::channel::{Namespaces, Options, Who};
 use crate::entry::{Form, MemberCard, Sender};
 use crate::name::ChannelName;
 use crate::node::Full;
+use crate::plant::{Bug, planted};
 use crate::ports::Identity;
 use crate::time::{Bucket, Now};
 
@@ -55,6 +57,16 @@ impl Deny {
     /// A refusal without a time.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), retry_after_ms: None, position: None }
+    }
+
+    /// What the broker could not do.
+    pub fn failed(code: ErrorCode) -> Self {
+        let text = match code {
+            ErrorCode::Timeout => "the broker did not answer in time; whether it was stored is not known",
+            ErrorCode::Overloaded => "the broker has more to do than it can; try again",
+            _ => "the broker could not do it",
+        };
+        Self::new(code, text)
     }
 }
 
@@ -95,8 +107,8 @@ pub struct Session {
     pub commands: Bucket,
     /// The bucket of `subscribe` and `unsubscribe`.
     pub subscribes: Bucket,
-    bad_since_ms: u64,
-    bad: u32,
+    /// When its last unreadable commands came.
+    bad_ms: VecDeque<u64>,
 }
 
 impl Session {
@@ -123,18 +135,18 @@ impl Session {
             heard_ms: now.mono_ms,
             commands: Bucket::default(),
             subscribes: Bucket::default(),
-            bad_since_ms: 0,
-            bad: 0,
+            bad_ms: VecDeque::new(),
         }
     }
 
     /// Counts a command that could not be read; `Some`: that was one too many.
     pub fn count_bad(&mut self, limit: u32, now: Now) -> Option<CloseCode> {
-        if now.mono_ms.saturating_sub(self.bad_since_ms) > 10_000 {
-            (self.bad_since_ms, self.bad) = (now.mono_ms, 0);
+        let seen = &mut self.bad_ms;
+        while seen.front().is_some_and(|at| now.mono_ms.saturating_sub(*at) > 10_000) {
+            seen.pop_front();
         }
-        self.bad += 1;
-        (self.bad > limit).then_some(CloseCode::Policy)
+        seen.push_back(now.mono_ms);
+        (seen.len() > limit as usize && !planted(Bug::BabbleBorne)).then_some(CloseCode::Policy)
     }
 
     /// The user, unless anonymous.
@@ -210,4 +222,24 @@ fn position(since: &everwire_proto::command::Since<'_>) -> Result<Position, Deny
 /// A presence state or payload, kept.
 fn kept(data: Option<&everwire_proto::payload::Data<'_>>) -> Option<Arc<Payload>> {
     data.map(|d| Arc::new(d.to_payload()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_commands_are_counted_over_any_ten_seconds() {
+        let at = |mono_ms| Now { mono_ms, unix_ms: 0 };
+        let new = || Session::new(ClientId([0; 12]), SessionKey([0; 16]), Form::Json, None, 1, at(0));
+        let mut slow = new();
+        assert!((0..200).all(|n| slow.count_bad(20, at(n * 501)).is_none()), "20 in 10 s are borne");
+        let mut late = new();
+        assert!((0..20).all(|n| late.count_bad(20, at(9_000 + n)).is_none()));
+        assert_eq!(
+            late.count_bad(20, at(10_100)),
+            Some(CloseCode::Policy),
+            "no round number resets the count"
+        );
+    }
 }

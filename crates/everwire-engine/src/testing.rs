@@ -8,6 +8,7 @@
 
 // Bottom to top.
 mod seed;
+mod shape;
 mod pipe;
 mod central;
 mod ledger;

@@ -1,5 +1,7 @@
 //! Time and randomness, as arguments.
 
+use crate::plant::{Bug, planted};
+
 /// One reading of both clocks. The shell reads them once a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -37,7 +39,9 @@ impl Bucket {
         if wait_ms > debt_ms {
             return Err(wait_ms);
         }
-        self.full_at_us = full_at;
+        if wait_ms == 0 || !planted(Bug::FreeToken) {
+            self.full_at_us = full_at;
+        }
         Ok(wait_ms)
     }
 }

@@ -35,6 +35,7 @@ use crate::entry::Form;
 use crate::hub::Hub;
 use crate::inbox::{ConnKey, HubKey, Item};
 use crate::node::{Counters, Node};
+use crate::plant::{Bug, planted};
 use crate::session::{Deny, Phase, Session};
 use crate::time::Now;
 
@@ -109,7 +110,8 @@ pub struct Turn {
     generations: Vec<u32>,
     count: usize,
     wheel: Wheel,
-    items: Vec<Item>,
+    /// Taken from the inbox and not done yet.
+    items: VecDeque<Item>,
     asks: FxHashMap<u64, (u64, Pending)>,
     next_ask: u64,
     joining: FxHashMap<HubKey, Vec<Joining>>,
@@ -127,15 +129,16 @@ impl Turn {
     /// The turn of one shard of a node.
     pub fn new(node: Arc<Node>, shard: u16, now: Now) -> Self {
         let outbox_bytes = node.settings.limits.outbox_bytes as usize;
+        let hub = Hub::new(shard, outbox_bytes, node.shared.limits.pending_bytes);
         Self {
             node,
             shard,
-            hub: Hub::new(shard, outbox_bytes),
+            hub,
             conns: Vec::new(),
             generations: Vec::new(),
             count: 0,
             wheel: Wheel::new(now.mono_ms),
-            items: Vec::new(),
+            items: VecDeque::new(),
             asks: FxHashMap::default(),
             next_ask: 0,
             joining: FxHashMap::default(),
@@ -303,11 +306,17 @@ impl Turn {
         self.hub.own_bytes() > SAID_BYTES
     }
 
-    /// Takes what other shards, the broker and the API have for this one.
+    /// Takes what other shards, the broker and the API have for this one, until enough is said for one turn: a thousand
+    /// members that join at once are a million events for those already there.
     pub fn take_inbox(&mut self, now: Now) {
-        let mut items = std::mem::take(&mut self.items);
-        self.node.inbox(self.shard).take(&mut items);
-        for item in items.drain(..) {
+        if self.items.is_empty() {
+            let mut items = Vec::from(std::mem::take(&mut self.items));
+            self.node.inbox(self.shard).take(&mut items);
+            self.items = items.into();
+        }
+        while !self.is_full()
+            && let Some(item) = self.items.pop_front()
+        {
             match item {
                 Item::Entry(key, entry) => self.hub.deliver(key, entry),
                 Item::Member(key, note) => self.hub.note(key, &note),
@@ -321,16 +330,16 @@ impl Turn {
                     Counters::count(&self.node.counters.lost);
                     self.hub.tell_lost(key);
                 }
+                Item::Unheard(key) => self.hub.reset_presence(key),
                 Item::Live(key) => self.channel_live(key, now),
                 Item::Failed(key) => self.channel_failed(key, now),
                 Item::Answer(number, answer) => self.answered(number, answer, now),
                 Item::Resumed(at) => self.resumed_elsewhere(at, now),
             }
         }
-        if items.capacity() > 64 * 1024 {
-            items = Vec::new();
+        if self.items.is_empty() && self.items.capacity() > 64 * 1024 {
+            self.items = VecDeque::new();
         }
-        self.items = items;
     }
 
     /// Sends what is due, to at most `budget` sockets. Whether there is more: then take the next turn without sleeping.
@@ -346,7 +355,7 @@ impl Turn {
         }
         self.finish_closing(now);
         self.release_drained();
-        more || self.hub.is_due()
+        more || self.hub.is_due() || !self.items.is_empty()
     }
 
     /// Connections that are to be cut: their close frame went out, or will never.
@@ -372,7 +381,7 @@ impl Turn {
         let mut held = std::mem::take(&mut self.held);
         held.retain(|slot| {
             let still = self.hub.waiting_bytes(*slot) > limit / 2;
-            if !still {
+            if !still && self.conn(*slot).is_some_and(|c| c.held == Some(Held::Outbox)) {
                 self.release(*slot);
             }
             still
@@ -383,6 +392,13 @@ impl Turn {
     /// Says something to a connection.
     fn say(&mut self, slot: u32, id: Option<u64>, what: &Outgoing<'_>) {
         self.hub.say(slot, id, what);
+    }
+
+    /// Replies to a command; to one without an id nobody waits for the reply.
+    fn reply(&mut self, slot: u32, id: Option<u64>, what: &Outgoing<'_>) {
+        if id.is_some() || planted(Bug::ReplyUnasked) {
+            self.hub.say(slot, id, what);
+        }
     }
 
     /// Tells a refusal; without an id it goes as a push.
@@ -399,7 +415,8 @@ impl Turn {
 
     /// Tells a connection that the server goes away, and closes it; it may come back within `after_ms`.
     pub fn dismiss(&mut self, slot: u32, after_ms: [u64; 2], now: Now) {
-        if self.conn(slot).is_some_and(|c| c.session.phase == Phase::Connected) {
+        let connected = self.conn(slot).is_some_and(|c| c.session.phase == Phase::Connected);
+        if connected && !planted(Bug::SilentBye) {
             let message = "the server stops";
             let bye = Outgoing::Bye { code: "draining", message, reconnect: true, after_ms };
             self.say(slot, None, &bye);

@@ -14,6 +14,7 @@ use crate::entry::Kind;
 use crate::inbox::{Answer, Page};
 use crate::name::ChannelName;
 use crate::node::Node;
+use crate::plant::{Bug, planted};
 use crate::ports::{Ask, Asked, Ticket};
 use crate::session::{Deny, checked_query, draft_for_backend, known_channel};
 use crate::time::Now;
@@ -28,7 +29,8 @@ pub fn publish(node: &Node, ask: &Publish<'_>, now: Now) -> Result<(Option<Posit
     let cell = node.cell(&ask.channel, &ask_of.options, now)?;
     match ask_now(node, cell, Ask::Publish(ask_of.draft), now)? {
         Answer::Published { position, duplicate } => Ok((position, duplicate)),
-        Answer::Page(_) | Answer::Failed(_) => Err(later()),
+        Answer::Failed(code) => Err(Deny::failed(code)),
+        Answer::Page(_) => Err(later()),
     }
 }
 
@@ -43,7 +45,8 @@ pub fn history(node: &Node, ask: &History<'_>, now: Now) -> Result<(Arc<Cell>, P
             check_epoch(&cell.name, epoch.as_ref(), &page)?;
             Ok((cell, page))
         }
-        Answer::Published { .. } | Answer::Failed(_) => Err(later()),
+        Answer::Failed(code) => Err(Deny::failed(code)),
+        Answer::Published { .. } => Err(later()),
     }
 }
 
@@ -118,6 +121,6 @@ pub fn presence_page<'a>(
         summary: view.summary,
         members: view.members.iter().map(|m| m.view()).collect(),
         next,
-        stale: first != view.summary.version,
+        stale: first != view.summary.version && !planted(Bug::StaleUnsaid),
     }
 }

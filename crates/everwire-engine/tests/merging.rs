@@ -36,10 +36,15 @@ fn script(rng: &mut Rng) -> Vec<Step> {
         let slot = u32::try_from(rng.below(CLIENTS as usize)).expect("a few clients");
         let channel = CHANNELS[rng.below(CHANNELS.len())];
         let command = match rng.below(10) {
-            0 | 1 => format!(r#"{{"type":"subscribe","channel":"{channel}","echo":{}}}"#, rng.chance(700)),
-            2 => format!(r#"{{"type":"subscribe","channel":"{channel}","rewind":{}}}"#, rng.between(1, 9)),
-            3 if rng.chance(500) => format!(r#"{{"type":"unsubscribe","channel":"{channel}"}}"#),
-            4 => r#"{"type":"ping"}"#.to_owned(),
+            0 | 1 => {
+                format!(r#"{{"type":"subscribe","id":1,"channel":"{channel}","echo":{}}}"#, rng.chance(700))
+            }
+            2 => format!(
+                r#"{{"type":"subscribe","id":2,"channel":"{channel}","rewind":{}}}"#,
+                rng.between(1, 9)
+            ),
+            3 if rng.chance(500) => format!(r#"{{"type":"unsubscribe","id":3,"channel":"{channel}"}}"#),
+            4 => r#"{"type":"ping","id":4}"#.to_owned(),
             _ => {
                 let pad = "y".repeat(rng.below(700));
                 format!(r#"{{"type":"publish","channel":"{channel}","data":"{number}{pad}"}}"#)

@@ -14,7 +14,7 @@ use everwire_proto::reply::{GapReason, MemberEvent, PresenceSummary};
 use super::foreign::Foreign;
 use super::message_ids::{MessageIds, Publisher};
 use super::options::Options;
-use super::presence::{Entered, Presence, PresenceView};
+use super::presence::{Entered, NOBODY, Presence, PresenceView};
 use super::window::{Evicted, Window};
 use crate::entry::{Entry, Kind, MemberCard, MemberNote, Publication, Sender};
 use crate::inbox::{HubKey, Inbox, Item, Page, Pushed};
@@ -82,6 +82,8 @@ pub struct Interest {
     lost: bool,
     /// Listeners there that want presence events.
     watchers: u32,
+    /// The same for presence events: it has an `Unheard` mark.
+    unheard: bool,
 }
 
 /// What a subscriber asks of the past.
@@ -212,8 +214,10 @@ impl Cell {
         state.last_used_ms = now.mono_ms;
         let limits = &self.shared.limits;
         if let (Some(id), Some(ids)) = (&draft.message_id, &mut state.ids)
-            && let Some(position) = ids.find(&draft.publisher, id, now.unix_ms, limits.message_id_ms)
+            && let Some(position) = ids.find(&draft.publisher, id, ids_clock(now), limits.message_id_ms)
         {
+            let wrong = u64::from(planted(Bug::WrongDuplicate));
+            let position = position.map(|p| Position { offset: p.offset + wrong, ..p });
             return Ok(Appended { position, duplicate: true });
         }
         let position = self.numbered(&state, draft.volatile);
@@ -221,7 +225,7 @@ impl Cell {
             && !planted(Bug::ForgetMessageId)
         {
             let ids = state.ids.get_or_insert_default();
-            ids.remember(draft.publisher, id, position.clone(), now.unix_ms, limits.message_ids);
+            ids.remember(draft.publisher, id, position.clone(), ids_clock(now), limits.message_ids);
         }
         if let Some(p) = &position
             && (planted(Bug::SkipOffset) || planted(Bug::AcknowledgeUnstored))
@@ -237,14 +241,14 @@ impl Cell {
             message_id: draft.message_id,
             from: draft.from,
             time: now.unix_ms,
-            tags: draft.tags,
+            tags: if planted(Bug::TagsLost) { Box::default() } else { draft.tags },
         };
         self.append(&mut state, position.clone(), Kind::Message(publication), now);
         Ok(Appended { position, duplicate: false })
     }
 
     fn numbered(&self, state: &State, volatile: bool) -> Option<Position> {
-        if volatile || self.options.history.is_none() {
+        if (volatile && !planted(Bug::NumberedVolatile)) || self.options.history.is_none() {
             return None;
         }
         let top = state.window.top();
@@ -258,8 +262,8 @@ impl Cell {
         let entry = Arc::new(Entry::new(self.name.clone(), seq, position, kind));
         if stored && let Some(limits) = &self.options.history {
             let before = state.window.bytes();
-            state.window.push(entry.clone());
-            state.window.trim(limits, now.unix_ms);
+            state.window.push(entry.clone(), now);
+            state.window.trim(limits, now);
             if self.history_is_over(1) {
                 // Idle channels are evicted, but there may be none: then no channel grows.
                 state.window.shrink_to(before);
@@ -278,7 +282,8 @@ impl Cell {
                 } else {
                     (&mut interest.lost, Item::Lost(interest.key))
                 };
-                if !std::mem::replace(mark, true) {
+                let forgotten = if stored { Bug::BehindForgotten } else { Bug::LostUntold };
+                if !std::mem::replace(mark, true) && !planted(forgotten) {
                     inbox.push(item);
                 }
             }
@@ -309,7 +314,7 @@ impl Cell {
     fn trim(&self, state: &mut State, now: Now) {
         if let Some(limits) = &self.options.history {
             let before = state.window.bytes();
-            state.window.trim(limits, now.unix_ms);
+            state.window.trim(limits, now);
             self.account(before, state.window.bytes());
         }
     }
@@ -321,7 +326,7 @@ impl Cell {
             return None;
         }
         state.last_used_ms = now.mono_ms;
-        state.interest.push(Interest { shard, key, behind: false, lost: false, watchers: 0 });
+        state.interest.push(Interest { shard, key, behind: false, lost: false, watchers: 0, unheard: false });
         Some(state.interest.len() == 1)
     }
 
@@ -378,6 +383,15 @@ impl Cell {
         }
     }
 
+    /// A shard answers its `Unheard` mark; the version of the presence that its listeners must ask for anew.
+    pub fn told_unheard(&self, shard: u16) -> u64 {
+        let mut state = self.lock();
+        if let Some(interest) = state.interest.iter_mut().find(|i| i.shard == shard) {
+            interest.unheard = false;
+        }
+        state.presence.as_ref().map_or(0, |p| p.version())
+    }
+
     /// Where a new subscriber begins: protocol section 2, "subscribe".
     pub fn locate(&self, wanted: &Wanted, now: Now) -> Located {
         let mut state = self.lock();
@@ -407,7 +421,11 @@ impl Cell {
             rewind(window, wanted.rewind, &mut located);
             return located;
         };
-        let found = if since.epoch == top.epoch { window.seq_after(since.offset) } else { None };
+        let found = if since.epoch == top.epoch || planted(Bug::ForeignAccepted) {
+            window.seq_after(since.offset)
+        } else {
+            None
+        };
         if let Some(mut seq) = found {
             if planted(Bug::ReplayTwice) && window.position_before(seq).offset > window.floor().offset {
                 seq -= 1;
@@ -451,9 +469,12 @@ impl Cell {
         state.window.seq_after(position.offset)
     }
 
-    /// Messages with `after < offset < before` of the window, at most `limit` and `max_bytes`.
-    pub fn history(&self, query: &HistoryQuery, now: Now) -> Page {
+    /// Messages with `after < offset < before` of the window, at most `limit` and `max_bytes`. `None`: dead.
+    pub fn history(&self, query: &HistoryQuery, now: Now) -> Option<Page> {
         let mut state = self.lock();
+        if self.is_dead() {
+            return None;
+        }
         self.trim(&mut state, now);
         let window = &state.window;
         let (after, before) = query.bounds(&window.top().epoch);
@@ -472,7 +493,7 @@ impl Cell {
             if fits {
                 page.entries.push(entry.clone());
             } else {
-                page.more = true;
+                page.more = !planted(Bug::PageForgetsMore);
             }
             fits
         };
@@ -482,7 +503,7 @@ impl Cell {
             let mut between = between;
             between.all(&mut take);
         }
-        page
+        Some(page)
     }
 
     /// A member enters, held by the connection `holder`.
@@ -491,7 +512,7 @@ impl Cell {
         let presence = state.presence.get_or_insert_default();
         let entered = presence.enter(card.clone(), holder);
         if entered == Entered::Joined {
-            self.note(&state, MemberEvent::Join, card);
+            self.note(&mut state, MemberEvent::Join, card);
         }
         entered
     }
@@ -502,7 +523,7 @@ impl Cell {
         let left = state.presence.as_mut().and_then(|p| p.leave(client, holder));
         let gone = left.is_some();
         if let Some(card) = left {
-            self.note(&state, MemberEvent::Leave, card);
+            self.note(&mut state, MemberEvent::Leave, card);
         }
         gone
     }
@@ -513,37 +534,44 @@ impl Cell {
         let set = state.presence.as_mut().and_then(|p| p.set_state(client, payload));
         let known = set.is_some();
         if let Some(card) = set {
-            self.note(&state, MemberEvent::State, card);
+            self.note(&mut state, MemberEvent::State, card);
         }
         known
     }
 
-    fn note(&self, state: &State, event: MemberEvent, card: MemberCard) {
+    fn note(&self, state: &mut State, event: MemberEvent, card: MemberCard) {
         if state.interest.iter().all(|i| i.watchers == 0) {
             return;
         }
         let version = state.presence.as_ref().map_or(0, |p| p.version());
         let note = Arc::new(MemberNote::new(self.name.clone(), event, version, card));
-        for interest in state.interest.iter().filter(|i| i.watchers > 0) {
-            self.shared.inboxes[usize::from(interest.shard)].push(Item::Member(interest.key, note.clone()));
+        for interest in state.interest.iter_mut().filter(|i| i.watchers > 0 && !i.unheard) {
+            let inbox = &self.shared.inboxes[usize::from(interest.shard)];
+            if inbox.push_within(Item::Member(interest.key, note.clone())) == Pushed::Full {
+                interest.unheard = true;
+                if planted(Bug::UnheardForgotten) {
+                    continue;
+                }
+                inbox.push(Item::Unheard(interest.key));
+            }
         }
     }
 
     /// Numbers of its presence.
     pub fn presence_summary(&self) -> PresenceSummary {
         let state = self.lock();
-        state.presence.as_ref().map_or(PresenceSummary { users: 0, clients: 0, version: 0 }, |p| p.summary())
+        state.presence.as_ref().map_or(NOBODY, |p| p.summary())
     }
 
     /// A page of its members.
     pub fn presence(&self, limit: usize, after: Option<ClientId>) -> PresenceView {
-        let mut state = self.lock();
-        state.presence.get_or_insert_default().view(limit, after)
+        let state = self.lock();
+        state.presence.as_ref().map_or_else(PresenceView::default, |p| p.view(limit, after))
     }
 
     /// Kills the cell if nobody needs it; then whoever looks the channel up gets a new one, with a new epoch.
     pub fn evict_if_idle(&self) -> bool {
-        let state = self.lock();
+        let mut state = self.lock();
         if self.is_dead() {
             return true;
         }
@@ -551,7 +579,10 @@ impl Cell {
         if held || !state.interest.is_empty() {
             return false;
         }
-        self.account(state.window.bytes(), 0);
+        // Emptied too: a sweep that still holds the cell must not give its bytes back a second time.
+        let top = state.window.top().clone();
+        self.restart(&mut state, top);
+        state.ids = None;
         self.dead.store(true, Ordering::Release);
         true
     }
@@ -568,11 +599,16 @@ impl Cell {
             self.trim(&mut state, now);
         }
         if let Some(ids) = &mut state.ids
-            && ids.forget_old(now.unix_ms, self.shared.limits.message_id_ms)
+            && ids.forget_old(ids_clock(now), self.shared.limits.message_id_ms)
         {
             state.ids = None;
         }
     }
+}
+
+/// The clock that message ids age by: one that nobody can set.
+fn ids_clock(now: Now) -> u64 {
+    if planted(Bug::WallClockIds) { now.unix_ms } else { now.mono_ms }
 }
 
 fn rewind(window: &Window, count: Option<u64>, located: &mut Located) {
@@ -606,13 +642,14 @@ impl HistoryQuery {
         if self.epoch.as_ref().is_some_and(|asked| asked != epoch) {
             return (0, u64::MAX);
         }
-        (self.after.unwrap_or(0), self.before.unwrap_or(u64::MAX))
+        let after = self.after.unwrap_or(0);
+        (after.saturating_sub(u64::from(planted(Bug::PageOffByOne))), self.before.unwrap_or(u64::MAX))
     }
 
     /// Everything after a position, one page of it.
     pub fn page_after(position: &Position, max_bytes: usize) -> Self {
         Self {
-            epoch: Some(position.epoch.clone()),
+            epoch: Some(position.epoch.clone()).filter(|_| !planted(Bug::PageOfAnyEpoch)),
             after: Some(position.offset),
             limit: 1_000,
             max_bytes,

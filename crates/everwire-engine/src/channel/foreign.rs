@@ -13,6 +13,7 @@ use everwire_proto::reply::GapReason;
 use super::cell::{Cell, State};
 use crate::entry::{Kind, Publication};
 use crate::inbox::Item;
+use crate::plant::{Bug, planted};
 use crate::time::Now;
 
 /// What the broker says came before a publication.
@@ -81,7 +82,7 @@ impl Cell {
             self.lose(&mut state, position, GapReason::EpochChanged, now);
             return self.merge(&mut state, now);
         }
-        if position.offset > top.offset {
+        if position.offset > top.offset && !planted(Bug::TopUnchecked) {
             return Self::want(&mut state);
         }
         self.merge(&mut state, now)
@@ -91,7 +92,7 @@ impl Cell {
     /// for the link like the first one.
     pub(super) fn go_quiet(state: &mut State) {
         if let Some(foreign) = &mut state.foreign {
-            foreign.live = false;
+            foreign.live = planted(Bug::LiveUnheard) && foreign.live;
             foreign.early.clear();
         }
     }
@@ -110,7 +111,7 @@ impl Cell {
         if foreign.live && arrival.position.epoch != top.epoch {
             let offset = match arrival.prev {
                 Prev::After(offset) => offset,
-                Prev::First | Prev::Unknown => arrival.position.offset - 1,
+                Prev::First | Prev::Unknown => arrival.position.offset.saturating_sub(1),
             };
             let start = Position { epoch: arrival.position.epoch.clone(), offset };
             self.lose(&mut state, start, GapReason::EpochChanged, now);
@@ -144,7 +145,11 @@ impl Cell {
         now: Now,
     ) -> Option<Position> {
         let mut state = self.lock();
-        state.foreign.as_mut()?.filling = false;
+        let foreign = state.foreign.as_mut()?;
+        // A page that nobody waits for any more is as old as the link it was asked on.
+        if !std::mem::take(&mut foreign.filling) || !foreign.live {
+            return None;
+        }
         let here = state.window.top().clone();
         if top.epoch != here.epoch || top.offset < here.offset {
             self.lose(&mut state, floor, GapReason::EpochChanged, now);
@@ -191,7 +196,7 @@ impl Cell {
             let follows = match arrival.prev {
                 Prev::First => top.offset == 0,
                 Prev::After(before) => before <= top.offset,
-                Prev::Unknown => false,
+                Prev::Unknown => planted(Bug::UnknownFollows),
             };
             if !follows {
                 foreign.early.insert(offset, arrival);

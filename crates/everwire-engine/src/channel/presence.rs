@@ -10,6 +10,7 @@ use everwire_proto::reply::PresenceSummary;
 use rustc_hash::FxHashMap;
 
 use crate::entry::MemberCard;
+use crate::plant::{Bug, planted};
 
 #[derive(Debug)]
 struct Member {
@@ -37,6 +38,9 @@ pub enum Entered {
     Returned,
 }
 
+/// The numbers of a channel that nobody was ever in.
+pub(super) const NOBODY: PresenceSummary = PresenceSummary { users: 0, clients: 0, version: 0 };
+
 /// A page of members, copied out of the cell.
 #[derive(Clone, Debug)]
 pub struct PresenceView {
@@ -46,6 +50,12 @@ pub struct PresenceView {
     pub members: Vec<MemberCard>,
     /// The last client of this page where there are more.
     pub next: Option<ClientId>,
+}
+
+impl Default for PresenceView {
+    fn default() -> Self {
+        Self { summary: NOBODY, members: Vec::new(), next: None }
+    }
 }
 
 impl Presence {
@@ -63,7 +73,9 @@ impl Presence {
 
     pub(super) fn enter(&mut self, card: MemberCard, holder: u64) -> Entered {
         if let Some(member) = self.members.get_mut(&card.client) {
-            member.holder = holder;
+            // The later connection has it, whichever says so first: one that was resumed away may still subscribe
+            // before it hears of that, and its end must take nobody out.
+            member.holder = if planted(Bug::OlderHolder) { holder } else { member.holder.max(holder) };
             return Entered::Returned;
         }
         match &card.user {
@@ -92,7 +104,7 @@ impl Presence {
                 }
             }
         }
-        self.version += 1;
+        self.version += u64::from(!planted(Bug::VersionStays));
         Some(card)
     }
 
@@ -134,6 +146,7 @@ mod tests {
         assert_eq!(presence.summary(), PresenceSummary { users: 3, clients: 4, version: 4 });
         assert_eq!(presence.enter(card(1, Some("ann")), 8), Entered::Returned);
         assert_eq!(presence.version(), 4);
+        assert_eq!(presence.enter(card(1, Some("ann")), 7), Entered::Returned);
         assert!(presence.leave(ClientId([1; 12]), 7).is_none(), "another connection holds it now");
         assert!(presence.leave(ClientId([1; 12]), 8).is_some());
         assert!(presence.leave(ClientId([3; 12]), 7).is_some());

@@ -7,11 +7,16 @@ use everwire_proto::position::Position;
 
 use super::options::HistoryLimits;
 use crate::entry::{Entry, Kind};
+use crate::plant::{Bug, planted};
+use crate::time::Now;
 
 /// The window. Sequence numbers of its entries are contiguous; offsets rise within an epoch.
 #[derive(Debug)]
 pub(super) struct Window {
     entries: VecDeque<Arc<Entry>>,
+    /// When each of them was published, by the clock that never jumps: the wall clock says how old a message was when
+    /// it came, and nothing after that.
+    born_ms: VecDeque<u64>,
     bytes: usize,
     messages: usize,
     /// The sequence number the next entry gets.
@@ -37,6 +42,7 @@ impl Window {
     pub(super) fn new(start: Position) -> Self {
         Self {
             entries: VecDeque::new(),
+            born_ms: VecDeque::new(),
             bytes: 0,
             messages: 0,
             next_seq: 1,
@@ -66,7 +72,7 @@ impl Window {
     }
 
     /// Appends an entry that was made with [`Window::next_seq`] and has a position.
-    pub(super) fn push(&mut self, entry: Arc<Entry>) {
+    pub(super) fn push(&mut self, entry: Arc<Entry>, now: Now) {
         debug_assert_eq!(entry.seq, self.next_seq);
         let Some(position) = entry.position.clone() else { return };
         self.next_seq += 1;
@@ -77,14 +83,22 @@ impl Window {
             Kind::Gap { .. } => self.floor = position.clone(),
         }
         self.top = position;
+        let age_ms = match &entry.kind {
+            Kind::Message(publication) => now.unix_ms.saturating_sub(publication.time),
+            Kind::Gap { .. } => 0,
+        };
+        self.born_ms.push_back(now.mono_ms.saturating_sub(age_ms));
         self.entries.push_back(entry);
     }
 
-    /// Drops the oldest entries until the limits hold at `now_ms` (wall clock).
-    pub(super) fn trim(&mut self, limits: &HistoryLimits, now_ms: u64) {
-        while let Some(first) = self.entries.front() {
+    /// Drops the oldest entries until the limits hold.
+    pub(super) fn trim(&mut self, limits: &HistoryLimits, now: Now) {
+        while let Some((first, born_ms)) = self.entries.front().zip(self.born_ms.front()) {
             let too_old = match &first.kind {
-                Kind::Message(p) => now_ms.saturating_sub(p.time) > limits.age_ms,
+                Kind::Message(p) if planted(Bug::WallClockAge) => {
+                    now.unix_ms.saturating_sub(p.time) > limits.age_ms
+                }
+                Kind::Message(_) => now.mono_ms.saturating_sub(*born_ms) > limits.age_ms,
                 Kind::Gap { .. } => self.messages == 0,
             };
             if !too_old && self.messages <= limits.messages && self.bytes <= limits.bytes {
@@ -103,6 +117,7 @@ impl Window {
 
     fn drop_first(&mut self) {
         let Some(first) = self.entries.pop_front() else { return };
+        self.born_ms.pop_front();
         self.bytes -= first.weight();
         if matches!(first.kind, Kind::Message(_)) {
             self.messages -= 1;

@@ -25,14 +25,12 @@ pub(super) struct Batch {
     pub(super) left: [usize; Form::COUNT],
     /// The turn in which it was opened.
     pub(super) turn: u64,
-    /// Whoever gets none of it has its cursor here.
-    pub(super) first_seq: u64,
     /// The position before it.
-    pub(super) before: Option<Position>,
+    before: Option<Position>,
 }
 
 /// What is left of a batch of which a socket took only some bytes.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rest {
     /// The rest of the frame that was begun; empty between frames.
     pub(super) tail: Bytes,
@@ -47,10 +45,9 @@ impl Batch {
         entries: Vec<Arc<Entry>>,
         left: [usize; Form::COUNT],
         turn: u64,
-        first_seq: u64,
         before: Option<Position>,
     ) -> Self {
-        Self { entries, arenas: Default::default(), left, turn, first_seq, before }
+        Self { entries, arenas: Default::default(), left, turn, before }
     }
 
     /// Makes the bytes of a form; before [`Batch::bytes`]. A batch of one frame needs no arena.
@@ -67,6 +64,9 @@ impl Batch {
         let mut order: Vec<&Arc<Entry>> = self.entries.iter().collect();
         if planted(Bug::SwapBatch) {
             order.swap(0, 1);
+        }
+        if planted(Bug::DeflatedMixup) && matches!(form, Form::JsonDeflated | Form::MsgPackDeflated) {
+            order[1] = order[0];
         }
         for entry in order {
             arena.bytes.extend_from_slice(entry.frame(form, deflater));

@@ -7,7 +7,7 @@ use everwire_proto::position::Position;
 use everwire_proto::reply::Outgoing;
 
 use super::batch::{Batch, Rest};
-use super::listener::{Listener, Overflow};
+use super::listener::{Listener, Overflow, OwnPart};
 use super::{Hub, PAGE_BYTES};
 use crate::channel::OnSlow;
 use crate::entry::{Entry, Form};
@@ -18,6 +18,9 @@ use crate::time::Now;
 
 /// A batch is closed above this, bytes; the rest of a turn's entries stand in the next one.
 const BATCH_BYTES: usize = 256 * 1024;
+
+/// Volatile frames that one batch gives to subscribers with cursors, each of whom is told them on its own.
+const BATCH_PARTS: usize = 64 * 1024;
 
 /// What a socket did with bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +74,11 @@ impl Hub {
         self.walk(carrier, now, &mut budget);
         self.own.clear();
         self.own_parts.clear();
+        self.said_bytes = 0;
         if self.own.capacity() > 1 << 20 {
             self.own = Vec::new();
         }
+        self.own_parts.shrink_to(BATCH_PARTS);
         !(self.ready.is_empty() && self.walking.is_empty() && self.dirty.is_empty())
     }
 
@@ -101,9 +106,12 @@ impl Hub {
     /// Closes what is pending of a room into a batch. Whether plain subscribers get one.
     fn open_batch(&mut self, index: u32) -> bool {
         let Some(room) = self.rooms[index as usize].as_deref_mut() else { return false };
-        let (mut bytes, mut count) = (0, 0);
-        while count < room.pending.len() && (count == 0 || bytes < BATCH_BYTES) {
-            bytes += room.pending[count].weight();
+        let (mut bytes, mut count, mut parts) = (0, 0, 0);
+        while let Some(entry) = room.pending.get(count)
+            && (count == 0 || (bytes < BATCH_BYTES && parts < BATCH_PARTS))
+        {
+            bytes += entry.weight();
+            parts += if entry.position.is_none() { room.others.len() } else { 0 };
             count += 1;
         }
         let mut entries: Vec<_> = room.pending.drain(..count).collect();
@@ -113,7 +121,7 @@ impl Hub {
         } else {
             self.dirty.push(index);
         }
-        let (first_seq, before) = (room.delivered + 1, room.position.clone());
+        let before = room.position.clone();
         let fresh = room.fresh;
         let mut delivered = room.delivered;
         // Below `delivered`: read from the window already. A room without subscribers has no place yet.
@@ -130,7 +138,7 @@ impl Hub {
         let lengths = room.plain_lengths();
         let any = lengths.iter().any(|n| *n > 0);
         if any {
-            room.batch = Some(Box::new(Batch::new(entries, lengths, self.turn, first_seq, before)));
+            room.batch = Some(Box::new(Batch::new(entries, lengths, self.turn, before)));
             self.walking.push(index);
         }
         self.give_volatile(index, &volatile);
@@ -144,25 +152,29 @@ impl Hub {
             return;
         }
         let key = self.key(index);
-        let Some(room) = self.rooms[index as usize].as_deref() else { return };
-        for slot in room.others().to_vec() {
+        let Some(room) = self.rooms[index as usize].as_deref_mut() else { return };
+        let others = std::mem::take(&mut room.others);
+        for &slot in &others {
             let Some(listener) = self.listener(slot) else { continue };
             let client = listener.client;
             let mute = listener.sub(index).is_some_and(|s| s.cursor.as_ref().is_some_and(|c| c.is_mute()));
             let form = self.hot[slot as usize].form;
             for entry in volatile.iter().filter(|e| !(mute && e.is_from(client))) {
-                let start = self.own.len();
-                self.own.extend_from_slice(entry.frame(form, &mut self.deflater));
-                self.keep_own(slot, start, Class::Volatile(key));
+                let frame = entry.frame(form, &mut self.deflater).clone();
+                self.keep_shared(slot, frame, Class::Volatile(key));
             }
+        }
+        if let Some(room) = self.rooms[index as usize].as_deref_mut() {
+            room.others = others;
         }
     }
 
     pub(super) fn ready_others(&mut self, index: u32) {
-        let Some(room) = self.rooms[index as usize].as_deref() else { return };
-        for slot in room.others().to_vec() {
-            self.make_ready(slot);
+        let Some(room) = self.rooms[index as usize].take() else { return };
+        for slot in &room.others {
+            self.make_ready(*slot);
         }
+        self.rooms[index as usize] = Some(room);
     }
 
     /// Several batches opened in this turn: whoever gets more than one is served by itself, with one send.
@@ -252,8 +264,8 @@ impl Hub {
         }
         let hot = self.hot[slot as usize];
         let mut next = hot.own_first;
-        while let Some(part) = self.own_parts.get(next as usize).copied() {
-            self.scratch.extend_from_slice(&self.own[part.start..part.end]);
+        while let Some(part) = self.own_parts.get(next as usize) {
+            self.scratch.extend_from_slice(part.said.bytes(&self.own));
             segments.push(Segment { end: self.scratch.len(), what: What::Own(part.class) });
             next = part.next;
         }
@@ -274,7 +286,7 @@ impl Hub {
         for sub in listener.subs.iter().filter(|s| s.cursor.is_none()) {
             let Some(room) = self.rooms[sub.room as usize].as_deref_mut() else { continue };
             let Some(batch) = &mut room.batch else { continue };
-            if sub.place as usize >= batch.left[at] || batch.turn <= joined {
+            if sub.place as usize >= batch.left[at] || (batch.turn <= joined && !planted(Bug::DoubleBatch)) {
                 continue;
             }
             batch.prepare(hot.form, &mut self.deflater);
@@ -371,26 +383,32 @@ impl Hub {
         let Some(listener) = self.listener(slot) else { return };
         if let Some(outbox) = &mut listener.outbox {
             outbox.advance(taken);
-            if outbox.is_empty() {
-                listener.outbox = None;
-                listener.stalled_since_ms = 0;
-                self.hot[slot as usize].waiting = false;
-            }
+        }
+        self.tidy_outbox(slot);
+    }
+
+    /// An outbox in which nothing waits is no outbox.
+    pub(super) fn tidy_outbox(&mut self, slot: u32) {
+        let Some(listener) = self.listener(slot) else { return };
+        if listener.outbox.as_ref().is_some_and(|outbox| outbox.is_empty()) {
+            listener.outbox = None;
+            listener.stalled_since_ms = 0;
+            self.hot[slot as usize].waiting = false;
         }
     }
 
     /// Puts bytes into a connection's outbox, and keeps its limit.
     pub(super) fn queue(&mut self, slot: u32, bytes: Bytes, class: Class) {
-        let limit = self.outbox_bytes;
+        if bytes.is_empty() {
+            return;
+        }
+        let bypass = planted(Bug::StashBypass) && !self.hot[slot as usize].blocked;
+        let limit = if bypass { usize::MAX } else { self.outbox_bytes };
         let Some(listener) = self.listener(slot) else { return };
         let outbox = listener.outbox.get_or_insert_default();
         outbox.push(bytes, class);
         let left = outbox.shrink(limit);
         let bytes = outbox.bytes();
-        if outbox.is_empty() {
-            listener.outbox = None;
-            return;
-        }
         self.hot[slot as usize].waiting = true;
         for key in left.volatile {
             self.tell_left_out(slot, key, |hub, cell| {
@@ -402,6 +420,9 @@ impl Hub {
             });
         }
         for key in left.presence {
+            if planted(Bug::NoPresenceReset) {
+                continue;
+            }
             self.tell_left_out(slot, key, |hub, cell| {
                 let version = cell.presence_summary().version;
                 hub.say(slot, None, &Outgoing::PresenceReset { channel: cell.name.as_str(), version });
@@ -410,6 +431,7 @@ impl Hub {
         if left.overflow {
             self.overflowed.push(Overflow { slot, bytes });
         }
+        self.tidy_outbox(slot);
     }
 
     fn tell_left_out(&mut self, slot: u32, key: HubKey, tell: impl FnOnce(&mut Self, &crate::channel::Cell)) {
@@ -417,7 +439,7 @@ impl Hub {
         // What is said now goes into the outbox, also where the socket is not full and only its turn has not come.
         let blocked = std::mem::replace(&mut self.hot[slot as usize].blocked, true);
         tell(self, &cell);
-        self.hot[slot as usize].blocked = blocked;
+        self.hot[slot as usize].blocked = blocked || planted(Bug::StuckBlocked);
     }
 
     /// Moves what was said this turn into the outbox.
@@ -425,9 +447,10 @@ impl Hub {
         let hot = &mut self.hot[slot as usize];
         let mut next = hot.own_first;
         (hot.own_first, hot.own_last) = (u32::MAX, u32::MAX);
-        while let Some(part) = self.own_parts.get(next as usize).copied() {
-            self.queue(slot, Bytes::copy_from_slice(&self.own[part.start..part.end]), part.class);
-            next = part.next;
+        while let Some(OwnPart { said, next: then, class }) = self.own_parts.get(next as usize).cloned() {
+            let bytes = said.keep(&self.own);
+            self.queue(slot, bytes, class);
+            next = then;
         }
     }
 
@@ -510,21 +533,33 @@ impl Hub {
         if let Some(rest) = rest {
             self.keep_rest(slot, index, rest);
         }
+        if !self.hot[slot as usize].blocked {
+            // What was put behind its outbox has no other turn to wait for.
+            self.make_ready(slot);
+        }
     }
 
-    /// Ends a batch before everybody was sent it; the others read the window.
+    /// Ends a batch before everybody was sent it; the others read the window, and keep what can't be read there.
     pub(super) fn close_batch(&mut self, index: u32) {
-        let Some(room) = self.rooms[index as usize].as_deref_mut() else { return };
-        let Some(batch) = &room.batch else { return };
-        let (seq, before) = (batch.first_seq, batch.before.clone());
-        let mut unsent = Vec::new();
         for form in FORMS {
-            unsent.extend(room.plain(form)[..batch.left[form.index()]].iter().copied());
-        }
-        let turn = batch.turn;
-        unsent.retain(|slot| self.hot[*slot as usize].joined < turn);
-        for slot in unsent {
-            self.particularise(slot, index, seq, before.clone());
+            let Some(room) = self.rooms[index as usize].as_deref_mut() else { return };
+            let Some(batch) = &room.batch else { return };
+            let turn = batch.turn;
+            let mut unsent = room.plain(form)[..batch.left[form.index()]].to_vec();
+            unsent.retain(|slot| self.hot[*slot as usize].joined < turn);
+            if unsent.is_empty() {
+                continue;
+            }
+            let Some(batch) = &mut room.batch else { return };
+            batch.prepare(form, &mut self.deflater);
+            let mut rest = batch.rest(form, 0);
+            if planted(Bug::BatchForgetsVolatile) {
+                rest.volatile.clear();
+            }
+            for slot in unsent {
+                self.keep_rest(slot, index, rest.clone());
+                self.make_ready(slot);
+            }
         }
         if let Some(room) = self.rooms[index as usize].as_deref_mut() {
             room.batch = None;

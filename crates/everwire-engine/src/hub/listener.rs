@@ -1,5 +1,6 @@
 //! What the hub keeps of a connection.
 
+use bytes::Bytes;
 use everwire_proto::ids::ClientId;
 
 use super::cursor::Cursor;
@@ -43,13 +44,43 @@ impl Default for Hot {
     }
 }
 
-/// A piece of `Hub::own`, linked to the next one for the same slot.
-#[derive(Clone, Copy, Debug)]
+/// What one connection is told this turn, linked to the next part for the same slot.
+#[derive(Clone, Debug)]
 pub(super) struct OwnPart {
-    pub(super) start: usize,
-    pub(super) end: usize,
+    pub(super) said: Said,
     pub(super) next: u32,
     pub(super) class: Class,
+}
+
+/// The bytes of a part.
+#[derive(Clone, Debug)]
+pub(super) enum Said {
+    /// A stretch of `Hub::own`: nobody else is told this.
+    Here(usize, usize),
+    /// A frame that many are sent: it stands in memory once.
+    Shared(Bytes),
+}
+
+impl Said {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Here(start, end) => end - start,
+            Self::Shared(frame) => frame.len(),
+        }
+    }
+    pub(super) fn bytes<'a>(&'a self, own: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Here(start, end) => &own[*start..*end],
+            Self::Shared(frame) => frame,
+        }
+    }
+    /// As bytes that outlive the turn.
+    pub(super) fn keep(self, own: &[u8]) -> Bytes {
+        match self {
+            Self::Here(start, end) => Bytes::copy_from_slice(&own[start..end]),
+            Self::Shared(frame) => frame,
+        }
+    }
 }
 
 /// The part that is touched only when something happens to this one connection.
@@ -59,11 +90,13 @@ pub(super) struct Listener {
     pub(super) subs: Vec<Sub>,
     pub(super) outbox: Option<Box<Outbox>>,
     pub(super) stalled_since_ms: u64,
+    /// The subscription whose cursor is served first, so that none is kept waiting by the others.
+    pub(super) first: usize,
 }
 
 impl Default for Listener {
     fn default() -> Self {
-        Self { client: ClientId([0; 12]), subs: Vec::new(), outbox: None, stalled_since_ms: 0 }
+        Self { client: ClientId([0; 12]), subs: Vec::new(), outbox: None, stalled_since_ms: 0, first: 0 }
     }
 }
 
@@ -79,13 +112,14 @@ pub(super) struct Sub {
     pub(super) room: u32,
     /// Its place in the room's list of plain ones, or of the others.
     pub(super) place: u32,
-    pub(super) watch: bool,
+    /// Its place in the room's list of those who want presence events.
+    pub(super) watch: Option<u32>,
     /// Where it is, unless it is plain.
     pub(super) cursor: Option<Box<Cursor>>,
 }
 
 impl Sub {
-    pub(super) fn particular(room: u32, place: u32, watch: bool, cursor: Cursor) -> Self {
+    pub(super) fn particular(room: u32, place: u32, watch: Option<u32>, cursor: Cursor) -> Self {
         Self { room, place, watch, cursor: Some(Box::new(cursor)) }
     }
 }

@@ -7,6 +7,7 @@ use everwire_proto::position::Position;
 use super::batch::Batch;
 use crate::channel::{Cell, Located};
 use crate::entry::{Entry, Form};
+use crate::plant::{Bug, planted};
 
 /// Subscribers whose place changed: (slot, new place).
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ pub(super) struct Room {
     /// Plain subscribers by form, each list dense. The batch walks it backwards: below `Batch::left` stand those who
     /// have not been sent it, so whoever becomes plain meanwhile is appended behind the walk.
     plain: [Vec<u32>; Form::COUNT],
-    others: Vec<u32>,
+    pub(super) others: Vec<u32>,
     pub(super) watchers: Vec<u32>,
     /// The newest entry that stood in a batch; plain subscribers have everything up to it, or will with the walk.
     pub(super) delivered: u64,
@@ -59,6 +60,9 @@ impl Room {
         self.fresh = false;
         self.delivered = located.top_seq - 1;
         self.position = located.top.clone();
+        if planted(Bug::RoomBeginsEarly) {
+            (self.delivered, self.position) = (located.next_seq - 1, located.last.clone());
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -71,10 +75,6 @@ impl Room {
 
     pub(super) fn plain_lengths(&self) -> [usize; Form::COUNT] {
         std::array::from_fn(|i| self.plain[i].len())
-    }
-
-    pub(super) fn others(&self) -> &[u32] {
-        &self.others
     }
 
     pub(super) fn everyone(&self) -> Vec<u32> {
@@ -90,6 +90,17 @@ impl Room {
         let list = &mut self.plain[form.index()];
         list.push(slot);
         place(list.len() - 1)
+    }
+
+    pub(super) fn add_watcher(&mut self, slot: u32) -> u32 {
+        self.watchers.push(slot);
+        place(self.watchers.len() - 1)
+    }
+
+    /// Takes out a watcher; whoever stands in its place now.
+    pub(super) fn remove_watcher(&mut self, at: u32) -> Option<u32> {
+        self.watchers.swap_remove(at as usize);
+        self.watchers.get(at as usize).copied()
     }
 
     pub(super) fn remove_other(&mut self, at: u32) -> Moved {

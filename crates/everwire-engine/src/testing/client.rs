@@ -5,15 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use everwire_proto::ids::Epoch;
 use everwire_proto::payload::Format;
 use everwire_proto::position::Position;
+use everwire_proto::reply::PresenceSummary;
 use everwire_proto::transcode;
 use everwire_proto::ws::{Decoder, Event, Inflater, Limits};
 use serde_json::{Value, json};
 
-use super::ledger::{Check, Ledger};
-use super::pipe::Up;
+use super::ledger::Ledger;
+use super::pipe::{Lane, Up};
 use super::report::Report;
+use super::shape;
 use super::watch::Watch;
 use crate::entry::Form;
+use crate::limits::ConnectionLimits;
+
+mod hear;
 
 /// What a client's checks look at besides itself.
 pub(super) struct View<'a> {
@@ -23,6 +28,11 @@ pub(super) struct View<'a> {
     pub(super) contiguous: bool,
     /// Who is in a channel at this client's node, by the cell itself.
     pub(super) members: &'a dyn Fn(&str) -> BTreeSet<String>,
+    /// The numbers of the same.
+    pub(super) summary: &'a dyn Fn(&str) -> PresenceSummary,
+    /// What a connection may.
+    pub(super) limits: &'a ConnectionLimits,
+    pub(super) now_ms: u64,
     /// The connection is open on the server's side too.
     pub(super) open: bool,
 }
@@ -39,6 +49,8 @@ enum Asked {
         rewind: Option<u64>,
         mute: bool,
         watch: bool,
+        /// At most so many channels were there when this was asked.
+        crowd: usize,
     },
     Unsubscribe {
         channel: String,
@@ -50,14 +62,35 @@ enum Asked {
     },
     History {
         channel: String,
+        ask: Pages,
     },
     Presence {
         channel: String,
+        walk: Walk,
     },
     State,
     /// A refusal with this code is what is wanted.
     Wrong(&'static str),
     Ping,
+}
+
+/// Which page of a history.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pages {
+    pub(super) limit: u64,
+    pub(super) reverse: bool,
+    pub(super) since: Option<Position>,
+    pub(super) before: Option<Position>,
+}
+
+/// The pages of a presence so far.
+#[derive(Clone, Debug)]
+struct Walk {
+    limit: u64,
+    first_version: Option<u64>,
+    stale: bool,
+    seen: Vec<String>,
+    users: BTreeSet<String>,
 }
 
 /// A live subscription, as the client knows it.
@@ -72,6 +105,9 @@ struct Sub {
     mute: bool,
     watch: Option<Watch>,
     volatile: BTreeSet<String>,
+    /// When it began, and when it was last told that volatile messages are missing.
+    since_tick: u64,
+    lost_tick: u64,
 }
 
 /// What bytes turned out to be.
@@ -109,62 +145,32 @@ pub(super) struct Client {
     next_id: u64,
     published: u64,
     last_payload: String,
+    /// A `connect` without id, or none at all, that awaits its `connected`.
+    connecting: Option<Asked>,
+    pub(super) bye: bool,
+    /// Commands without id, whose failures come without one.
+    pub(super) unasked: u64,
+    /// When each command that can't be read was sent on this connection, and how many refusals came.
+    bad_sent_ms: Vec<u64>,
+    bad_heard: usize,
+    stammered: usize,
     decoder: Decoder,
     inflater: Inflater,
 }
 
+/// How a client opens a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// By a `connect`.
+    Asked,
+    /// By one without id.
+    Unasked,
+    /// By whatever comes first.
+    Implicit,
+}
+
 /// The longest frame a server sends here.
 const LIMITS: Limits = Limits { message_bytes: 1 << 24 };
-
-impl Sub {
-    /// Where a subscription begins, and the gap that is due first, by what `subscribed` answered.
-    fn begin(
-        &mut self,
-        channel: &str,
-        since: Option<Position>,
-        rewind: Option<u64>,
-        frame: &Value,
-        view: &View<'_>,
-    ) -> Check {
-        let recovered = frame["recovered"].as_bool();
-        let replaying = frame["replaying"].as_u64();
-        match (&self.top, &since, recovered) {
-            (None, Some(_), Some(false)) => self.lost_due = true,
-            (None, None, None) => {}
-            (Some(top), Some(since), Some(true)) => {
-                if since.epoch != top.epoch || since.offset > top.offset {
-                    return Err("recovered from a place that is not in this stream".to_owned());
-                }
-                if view.contiguous && replaying != Some(top.offset - since.offset) {
-                    return Err(format!("replaying must be {}", top.offset - since.offset));
-                }
-                self.last = Some(since.clone());
-            }
-            (Some(top), Some(since), Some(false)) => {
-                if since == top {
-                    return Err("the top itself is always recovered".to_owned());
-                }
-                self.gap_due = Some((since.clone(), top.clone()));
-                self.last = Some(since.clone());
-            }
-            (Some(top), _, None) if rewind.is_some() || since.is_none() => {
-                let count = replaying.unwrap_or(0);
-                if rewind.is_none() != replaying.is_none() || count > rewind.unwrap_or(0) {
-                    return Err("a rewind gives at most what was asked".to_owned());
-                }
-                let begin = view.ledger.back(channel, top, count);
-                if let Some(since) = since {
-                    self.gap_due = Some((since.clone(), begin));
-                    self.last = Some(since);
-                } else {
-                    self.last = Some(begin);
-                }
-            }
-            _ => return Err(format!("no such answer to since {since:?}, rewind {rewind:?}")),
-        }
-        Ok(())
-    }
-}
 
 impl Client {
     pub(super) fn new(number: usize, form: Form) -> Self {
@@ -185,21 +191,44 @@ impl Client {
             next_id: 1,
             published: 0,
             last_payload: String::new(),
+            connecting: None,
+            bye: false,
+            unasked: 0,
+            bad_sent_ms: Vec::new(),
+            bad_heard: 0,
+            stammered: 0,
             decoder: Decoder::client(LIMITS, false),
             inflater: Inflater::new(),
         }
     }
 
     /// A connection is open; the session goes on if the client has one and wants to.
-    pub(super) fn open(&mut self, conn: usize, resume: bool) {
+    pub(super) fn open(&mut self, conn: usize, resume: bool, opening: Opening) {
         let deflate = matches!(self.form, Form::JsonDeflated | Form::MsgPackDeflated);
         self.decoder = Decoder::client(LIMITS, deflate);
         self.conn = Some(conn);
         self.closed_with = None;
+        (self.bye, self.unasked, self.connecting) = (false, 0, None);
+        self.bad_sent_ms.clear();
+        (self.bad_heard, self.stammered) = (0, 0);
         let resume = self.session.clone().filter(|_| resume);
         let asked = Asked::Connect { resume: resume.is_some() };
         let (token, heartbeat) = (self.user(), self.number.is_multiple_of(3));
-        self.ask(asked, json!({"type": "connect", "token": token, "resume": resume, "heartbeat": heartbeat}));
+        let mut command =
+            json!({"type": "connect", "token": token, "resume": resume, "heartbeat": heartbeat});
+        match opening {
+            Opening::Asked => self.ask(asked, command),
+            // An implicit one has no token and resumes nothing.
+            Opening::Implicit if token.is_none() && resume.is_none() => {
+                self.connecting = Some(asked);
+                self.ping();
+            }
+            Opening::Implicit | Opening::Unasked => {
+                self.connecting = Some(asked);
+                command["name"] = json!("simulated");
+                self.send(&command);
+            }
+        }
     }
 
     /// Its user; every second client is anonymous, and two share each user.
@@ -240,6 +269,16 @@ impl Client {
         self.last_payload.clone()
     }
 
+    /// Volatile messages of its channels that it neither got nor was told to have missed.
+    pub(super) fn missed(&self, ledger: &Ledger) -> Option<String> {
+        self.subs.iter().find_map(|(channel, sub)| {
+            let sent = ledger.volatile_since(channel, sub.since_tick, self.number);
+            let mut missed =
+                sent.iter().filter(|(p, tick)| *tick > sub.lost_tick && !sub.volatile.contains(*p));
+            missed.next().map(|(payload, _)| format!("{payload:?} of {channel}"))
+        })
+    }
+
     /// Whether it got this volatile message.
     pub(super) fn has_volatile(&self, channel: &str, payload: &str) -> bool {
         self.subs.get(channel).is_some_and(|sub| sub.volatile.contains(payload))
@@ -264,7 +303,13 @@ impl Client {
 
     /// Whether every command was answered.
     pub(super) fn is_settled(&self) -> bool {
-        self.asked.is_empty()
+        self.asked.is_empty() && self.connecting.is_none()
+    }
+
+    /// How many channels it has at most, once every command was answered.
+    fn crowd(&self) -> usize {
+        let joining = self.asked.values().filter(|asked| matches!(asked, Asked::Subscribe { .. }));
+        self.subs.len() + joining.count()
     }
 
     fn ask(&mut self, asked: Asked, mut command: Value) {
@@ -282,10 +327,37 @@ impl Client {
             Format::Json => text,
             Format::MsgPack => {
                 transcode::to_msgpack(&text, &mut packed);
-                packed
+                shape::with_bytes(&packed)
             }
         };
-        self.out.push_back(Up::Message(message));
+        let lane = match command["type"].as_str() {
+            Some("subscribe" | "unsubscribe") => Lane::Subscribes,
+            Some("pong") => Lane::Free,
+            _ => Lane::Commands,
+        };
+        self.out.push_back(Up::Message(message, lane));
+    }
+
+    /// A command without id: only its failure is told.
+    pub(super) fn whisper(&mut self, command: &Value) {
+        self.unasked += 1;
+        self.send(command);
+    }
+
+    /// Something that can't be read, so many times.
+    pub(super) fn babble(&mut self, count: usize, which: usize, now_ms: u64) {
+        let text =
+            [&b"{"[..], b"[]", br#"{"type":"nonsense"}"#, br#"{"type":"ping","type":"ping"}"#][which % 4];
+        let bytes = if self.form.format() == Format::Json { text } else { b"\xc1" };
+        for _ in 0..count {
+            self.bad_sent_ms.push(now_ms);
+            self.out.push_back(Up::Message(bytes.to_vec(), Lane::Free));
+        }
+    }
+
+    /// Whether it said more that can't be read than is borne.
+    pub(super) fn babbled(&self, limit: u32) -> bool {
+        self.bad_sent_ms.len() + self.stammered > limit as usize
     }
 
     pub(super) fn subscribe(
@@ -302,7 +374,8 @@ impl Client {
             "echo": !mute, "presence": watch,
         });
         let channel = channel.to_owned();
-        self.ask(Asked::Subscribe { channel, since, rewind, mute, watch }, command);
+        let crowd = self.crowd();
+        self.ask(Asked::Subscribe { channel, since, rewind, mute, watch, crowd }, command);
     }
 
     pub(super) fn unsubscribe(&mut self, channel: &str) {
@@ -315,6 +388,15 @@ impl Client {
         self.ask(Asked::Wrong(code), command);
     }
 
+    /// A command that lacks something: its id can be read, and it counts with what can't.
+    pub(super) fn stammer(&mut self, command: Value) {
+        self.stammered += 1;
+        self.ask(Asked::Wrong("bad_request"), command);
+        if let Some(Up::Message(_, lane)) = self.out.back_mut() {
+            *lane = Lane::Free;
+        }
+    }
+
     /// Publishes something new; `keyed`: with a message id. `size` pads the payload.
     pub(super) fn publish(
         &mut self,
@@ -325,8 +407,8 @@ impl Client {
         size: usize,
     ) {
         self.published += 1;
-        let mark = if keyed { "k" } else { "u" };
-        let payload = format!("{}.{}.{}{mark}", self.number, self.published, "x".repeat(size));
+        let shape = ["", "", "", "B", "T", "BT"][size % 6];
+        let payload = shape::text(&self.number.to_string(), self.published, shape, size, keyed);
         self.send_publish(ledger, channel, &payload, volatile);
         self.last_payload = payload;
     }
@@ -343,10 +425,10 @@ impl Client {
     fn send_publish(&mut self, ledger: &mut Ledger, channel: &str, payload: &str, volatile: bool) {
         let Some(conn) = self.conn else { return };
         let keyed = payload.ends_with('k') && !volatile;
-        let number = payload.split('.').nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+        let number = shape::number_of(payload);
         ledger.sent(channel, payload, (conn, number), volatile);
-        let mut command =
-            json!({"type": "publish", "channel": channel, "data": payload, "volatile": volatile});
+        let mut command = json!({"type": "publish", "channel": channel, "volatile": volatile});
+        shape::fill(&mut command, payload);
         if keyed {
             // Short: the number says which it is.
             command["message_id"] = json!(format!("{}.{number}", self.number));
@@ -355,14 +437,35 @@ impl Client {
         self.ask(asked, command);
     }
 
-    pub(super) fn history(&mut self, channel: &str, limit: u64, reverse: bool) {
-        let asked = Asked::History { channel: channel.to_owned() };
-        self.ask(asked, json!({"type": "history", "channel": channel, "limit": limit, "reverse": reverse}));
+    /// Publishes without wanting to know.
+    pub(super) fn publish_unasked(&mut self, ledger: &mut Ledger, channel: &str, volatile: bool) {
+        let Some(conn) = self.conn else { return };
+        self.published += 1;
+        let payload = shape::text(&self.number.to_string(), self.published, "", 0, false);
+        ledger.sent(channel, &payload, (conn, self.published), volatile);
+        self.whisper(&json!({"type": "publish", "channel": channel, "data": payload, "volatile": volatile}));
     }
 
-    pub(super) fn presence(&mut self, channel: &str) {
-        let asked = Asked::Presence { channel: channel.to_owned() };
-        self.ask(asked, json!({"type": "presence", "channel": channel, "limit": 1_000}));
+    pub(super) fn history(&mut self, channel: &str, ask: Pages) {
+        let place =
+            |p: &Option<Position>| p.as_ref().map(|p| json!({"epoch": p.epoch.as_str(), "offset": p.offset}));
+        let command = json!({
+            "type": "history", "channel": channel, "limit": ask.limit, "reverse": ask.reverse,
+            "since": place(&ask.since), "before": place(&ask.before),
+        });
+        self.ask(Asked::History { channel: channel.to_owned(), ask }, command);
+    }
+
+    /// Asks who is there, in pages of so many.
+    pub(super) fn presence(&mut self, channel: &str, limit: u64) {
+        let (seen, users) = (Vec::new(), BTreeSet::new());
+        let walk = Walk { limit, first_version: None, stale: false, seen, users };
+        self.presence_page(channel, walk, None);
+    }
+
+    fn presence_page(&mut self, channel: &str, walk: Walk, after: Option<&str>) {
+        let command = json!({"type": "presence", "channel": channel, "limit": walk.limit, "after": after});
+        self.ask(Asked::Presence { channel: channel.to_owned(), walk }, command);
     }
 
     pub(super) fn set_state(&mut self, channel: &str, state: u64) {
@@ -406,7 +509,7 @@ impl Client {
                 Some(Event::Text(text)) => heard.push(Heard::Frame(text.to_vec())),
                 Some(Event::Binary(packed)) => {
                     let mut text = Vec::new();
-                    transcode::to_json(packed, &mut text);
+                    transcode::to_json(&shape::with_text(packed), &mut text);
                     heard.push(Heard::Frame(text));
                 }
                 Some(Event::Ping(_)) => heard.push(Heard::Ping),
@@ -416,236 +519,6 @@ impl Client {
             at += before - input.len();
         }
         Ok(heard)
-    }
-
-    fn frame(&mut self, frame: &Value, view: &mut View<'_>) -> Check {
-        let kind = frame["type"].as_str().unwrap_or_default();
-        if let Some(id) = frame["id"].as_u64() {
-            let asked = self.asked.remove(&id).ok_or("a reply to nothing")?;
-            return self.reply(kind, asked, frame, view);
-        }
-        match kind {
-            "message" => self.message(frame, view),
-            "gap" => self.gap(frame, view),
-            "join" | "leave" | "presence_state" | "presence_reset" => {
-                view.report.presence_resets += u64::from(kind == "presence_reset");
-                self.presence_event(kind, frame)
-            }
-            "ping" => {
-                self.send(&json!({"type": "pong"}));
-                Ok(())
-            }
-            "bye" => Ok(()),
-            _ => Err("an unexpected push".to_owned()),
-        }
-    }
-
-    fn reply(&mut self, kind: &str, asked: Asked, frame: &Value, view: &mut View<'_>) -> Check {
-        if kind == "error" {
-            return refused(&asked, frame, view);
-        }
-        match (kind, asked) {
-            ("connected", Asked::Connect { resume }) => {
-                let me = frame["client"].as_str().map(str::to_owned);
-                let resumed = frame["resumed"].as_bool();
-                if resumed.is_some() != resume || (resumed == Some(true) && me != self.me) {
-                    return Err("a resumed session keeps its client, and nobody else's".to_owned());
-                }
-                view.report.resumed += u64::from(resumed == Some(true));
-                (self.me, self.connected) = (me, true);
-                self.session = frame["session"].as_str().map(str::to_owned);
-                Ok(())
-            }
-            ("subscribed", Asked::Subscribe { channel, since, rewind, mute, watch }) => {
-                self.subscribed(channel, since, rewind, (mute, watch), frame, view)
-            }
-            ("unsubscribed", Asked::Unsubscribe { channel }) => {
-                let sub = self.subs.remove(&channel).ok_or("it was not subscribed")?;
-                if let Some(last) = sub.last {
-                    self.known.insert(channel.clone(), last);
-                }
-                let mine = self.me.clone().unwrap_or_default();
-                // The same id may be in again by a later command of this connection.
-                if view.open && !self.is_moving(&channel) && (view.members)(&channel).contains(&mine) {
-                    return Err(format!("promise 6: {channel}: still a member after `unsubscribed`"));
-                }
-                Ok(())
-            }
-            ("published", Asked::Publish { channel, payload, volatile }) => {
-                let duplicate = frame["duplicate"].as_bool().unwrap_or(false);
-                view.report.duplicates += u64::from(duplicate);
-                match (position_of(&frame["position"]), volatile || has_no_history(&channel)) {
-                    (Some(position), false) => view.ledger.acked(&channel, &payload, &position, duplicate),
-                    (None, true) => Ok(()),
-                    _ => Err("a position stands iff the message is stored".to_owned()),
-                }
-            }
-            ("history", Asked::History { channel }) => self.page(&channel, frame, view),
-            ("presence", Asked::Presence { channel }) => {
-                if let Some(watch) = self.subs.get_mut(&channel).and_then(|s| s.watch.as_mut()) {
-                    watch.snapshot(frame);
-                }
-                Ok(())
-            }
-            ("presence_updated", Asked::State) | ("pong", Asked::Ping) => Ok(()),
-            (_, asked) => Err(format!("not the reply to {asked:?}")),
-        }
-    }
-
-    fn page(&mut self, channel: &str, frame: &Value, view: &mut View<'_>) -> Check {
-        let top = position_of(&frame["position"]).ok_or("a page has a position")?;
-        let mut last: Option<u64> = None;
-        let messages = frame["messages"].as_array().ok_or("a page has messages")?;
-        let (first, second) = (messages.first(), messages.get(1));
-        let reverse = first.zip(second).is_some_and(|(a, b)| a["offset"].as_u64() > b["offset"].as_u64());
-        let in_order: Vec<_> =
-            if reverse { messages.iter().rev().collect() } else { messages.iter().collect() };
-        for message in in_order {
-            let offset = message["offset"].as_u64().ok_or("stored messages have offsets")?;
-            let at = Position { epoch: top.epoch.clone(), offset };
-            if let Some(last) = last {
-                let before = Position { epoch: top.epoch.clone(), offset: last };
-                view.ledger.follows(channel, &before, offset, None)?;
-            }
-            view.ledger.saw(channel, &at, message["data"].as_str().unwrap_or_default())?;
-            last = Some(offset);
-        }
-        Ok(())
-    }
-
-    fn subscribed(
-        &mut self,
-        channel: String,
-        since: Option<Position>,
-        rewind: Option<u64>,
-        (mute, watch): (bool, bool),
-        frame: &Value,
-        view: &mut View<'_>,
-    ) -> Check {
-        let top = position_of(&frame["position"]);
-        if top.is_some() == has_no_history(&channel) {
-            return Err("a position stands iff the channel has history".to_owned());
-        }
-        let recovered = frame["recovered"].as_bool();
-        let replaying = frame["replaying"].as_u64();
-        view.report.recovered += u64::from(recovered == Some(true));
-        view.report.unrecovered += u64::from(recovered == Some(false));
-        let mut sub = Sub {
-            last: top.clone(),
-            top: top.clone(),
-            gap_due: None,
-            lost_due: false,
-            replay_left: Some(replaying.unwrap_or(0)),
-            mute,
-            watch: watch.then(Watch::default),
-            volatile: BTreeSet::new(),
-        };
-        sub.begin(&channel, since, rewind, frame, view)?;
-        let mine = self.me.clone().unwrap_or_default();
-        if view.open
-            && !self.is_moving(&channel)
-            && has_presence(&channel)
-            && !(view.members)(&channel).contains(&mine)
-        {
-            return Err(format!("promise 6: {channel}: subscribed and no member"));
-        }
-        if self.subs.insert(channel.clone(), sub).is_some() {
-            return Err("subscribed twice".to_owned());
-        }
-        if watch {
-            self.presence(&channel);
-        }
-        Ok(())
-    }
-
-    fn message(&mut self, frame: &Value, view: &mut View<'_>) -> Check {
-        let channel = frame["channel"].as_str().unwrap_or_default();
-        let sub =
-            self.subs.get_mut(channel).ok_or("promise 5: a message of a channel it is not subscribed to")?;
-        let payload = frame["data"].as_str().unwrap_or_default();
-        view.report.delivered += 1;
-        let own = frame["from"]["client"].as_str() == self.me.as_deref();
-        if sub.gap_due.is_some() || sub.lost_due {
-            return Err("a gap was due first".to_owned());
-        }
-        let Some(offset) = frame["offset"].as_u64() else {
-            if own && sub.mute {
-                return Err("its own message, though it subscribed with `echo:false`".to_owned());
-            }
-            if !sub.volatile.insert(payload.to_owned()) {
-                return Err("a volatile message came twice".to_owned());
-            }
-            return view.ledger.saw_volatile(channel, payload);
-        };
-        let (Some(last), Some(top)) = (&mut sub.last, &sub.top) else {
-            return Err("an offset in a channel without history".to_owned());
-        };
-        let is_replay = last.epoch == top.epoch && offset <= top.offset;
-        if own && sub.mute && !is_replay {
-            return Err("its own message, though it subscribed with `echo:false`".to_owned());
-        }
-        view.ledger.follows(channel, last, offset, sub.mute.then_some(self.number))?;
-        last.offset = offset;
-        view.ledger.saw(channel, last, payload)?;
-        match (&mut sub.replay_left, is_replay) {
-            (Some(0), true) => Err("more replay than was announced".to_owned()),
-            (Some(left), true) => {
-                *left -= 1;
-                Ok(())
-            }
-            (Some(left), false) if *left > 0 => {
-                Err("a newer message before the end of the replay".to_owned())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn gap(&mut self, frame: &Value, view: &mut View<'_>) -> Check {
-        let channel = frame["channel"].as_str().unwrap_or_default();
-        let sub =
-            self.subs.get_mut(channel).ok_or("promise 5: a gap of a channel it is not subscribed to")?;
-        view.report.gaps += 1;
-        let (from, to) = (position_of(&frame["from"]), position_of(&frame["to"]));
-        let (Some(from), Some(to)) = (from, to) else {
-            if !(frame["from"].is_null() && frame["to"].is_null()) {
-                return Err("a gap has both positions or none".to_owned());
-            }
-            sub.lost_due = false;
-            view.report.volatile_gaps += 1;
-            return Ok(());
-        };
-        let last = sub.last.as_ref().ok_or("a gap with positions in a channel without history")?;
-        match sub.gap_due.take() {
-            Some(due) if due.0 != from || !view.ledger.is_same(channel, &due.1, &to) => {
-                return Err(format!("the gap that was due is {due:?}"));
-            }
-            Some(_) => {}
-            // Eviction overtook the replay: what was announced need not come.
-            None => sub.replay_left = None,
-        }
-        let spared = sub.mute && from.epoch == last.epoch && from.offset > last.offset;
-        if spared {
-            view.ledger.follows_to(channel, last, from.offset, self.number)?;
-        } else if from != *last {
-            return Err(format!("the gap does not begin where the client is: {last:?}"));
-        }
-        sub.last = Some(to);
-        Ok(())
-    }
-
-    fn presence_event(&mut self, kind: &str, frame: &Value) -> Check {
-        let channel = frame["channel"].as_str().unwrap_or_default();
-        let sub =
-            self.subs.get_mut(channel).ok_or("promise 5: presence of a channel it is not subscribed to")?;
-        let watch = sub.watch.as_mut().ok_or("presence that nobody asked for")?;
-        if kind == "join" && frame["member"]["client"].as_str() == self.me.as_deref() {
-            return Err("its own join".to_owned());
-        }
-        if watch.event(kind, frame)? {
-            let channel = channel.to_owned();
-            self.presence(&channel);
-        }
-        Ok(())
     }
 }
 
@@ -661,24 +534,4 @@ pub(super) fn has_presence(channel: &str) -> bool {
 fn position_of(value: &Value) -> Option<Position> {
     let epoch = Epoch::parse(value["epoch"].as_str()?)?;
     Some(Position { epoch, offset: value["offset"].as_u64()? })
-}
-
-fn refused(asked: &Asked, frame: &Value, view: &mut View<'_>) -> Check {
-    let code = frame["code"].as_str().unwrap_or_default();
-    view.report.refused += 1;
-    let by_broker = !view.contiguous && matches!(code, "timeout" | "overloaded" | "not_available");
-    match asked {
-        Asked::Wrong(wanted) if code == *wanted => Ok(()),
-        Asked::Publish { .. } | Asked::Subscribe { .. } | Asked::History { .. } if by_broker => Ok(()),
-        // Every channel that the node may know is in use.
-        Asked::Publish { .. } | Asked::Subscribe { .. } | Asked::History { .. } | Asked::Presence { .. }
-            if code == "overloaded" =>
-        {
-            view.report.full += 1;
-            Ok(())
-        }
-        // The subscription ended while the command was on its way.
-        Asked::State if code == "not_subscribed" => Ok(()),
-        asked => Err(format!("{asked:?} was refused")),
-    }
 }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use everwire_proto::codes::ErrorCode;
+use everwire_proto::reply::PresenceSummary;
 
 use super::central::{Central, Link, LinkFaults};
 use super::ledger::Check;
-use super::pipe::{Down, Up};
+use super::pipe::{Down, Lane, Up};
 use super::seed::{Rng, Seeded};
 use crate::channel::Shared;
 use crate::entry::Form;
@@ -23,7 +24,11 @@ use crate::turn::{Carrier, Flow, Peer, Sent, Turn};
 /// One connection, as both sides see it.
 pub(super) struct Conn {
     pub(super) node: usize,
+    shard: usize,
     pub(super) slot: u32,
+    opened_ms: u64,
+    /// Commands that were taken, by bucket.
+    taken: [u64; 2],
     pub(super) up: VecDeque<Up>,
     pub(super) down: Down,
     held: bool,
@@ -39,6 +44,8 @@ pub(super) struct Conn {
     pub(super) client: Option<(String, u64)>,
     /// What it was subscribed to when last seen.
     pub(super) channels: BTreeSet<String>,
+    /// Of these, what it was in when it ended: there it has a grace.
+    left: BTreeSet<String>,
     /// What it had asked for when last seen: it may be in and out again within a turn.
     joining: BTreeSet<String>,
     /// When it ended for the server without a goodbye: its memberships have a grace.
@@ -154,7 +161,10 @@ impl Cluster {
         there.turn.open(slot, Peer { form, token: None }, self.now);
         self.conns.push(Conn {
             node,
+            shard,
             slot,
+            opened_ms: self.now.mono_ms,
+            taken: [0; 2],
             up: VecDeque::new(),
             down: Down::new(self.recipe.pipe_bytes),
             held: false,
@@ -164,6 +174,7 @@ impl Cluster {
             heard_ms: self.now.mono_ms,
             client: None,
             channels: BTreeSet::new(),
+            left: BTreeSet::new(),
             joining: BTreeSet::new(),
             ended_ms: None,
             goodbye: false,
@@ -221,6 +232,40 @@ impl Cluster {
         Ok(())
     }
 
+    /// A shard says goodbye to a connection. Whether it was there.
+    pub(super) fn dismiss(&mut self, number: usize) -> bool {
+        let Conn { node, shard, slot, open, ended_ms, .. } = self.conns[number];
+        if !open || ended_ms.is_some() {
+            return false;
+        }
+        let there = &mut self.nodes[node].shards[shard];
+        self.conns[number].note(there, self.now);
+        there.turn.dismiss(slot, [0, 3_000], self.now);
+        self.conns[number].end(self.now);
+        true
+    }
+
+    /// Section 7: nobody is given more commands than its buckets allow, and no node knows more channels than it may.
+    pub(super) fn check_limits(&self) -> Check {
+        let limits = &self.recipe.settings.limits;
+        // With a broker outside, commands wait behind a subscribe before they are counted.
+        let waiting = if self.central.is_some() { u64::from(limits.waiting_commands) } else { 0 };
+        for conn in self.conns.iter().filter(|c| c.open) {
+            let earned = (self.now.mono_ms - conn.opened_ms) * u64::from(limits.commands_per_second) / 1_000;
+            for (taken, burst) in conn.taken.into_iter().zip([limits.commands_burst, limits.channels]) {
+                if taken > u64::from(burst) + earned + waiting + 2 {
+                    return Err(format!("section 7: {taken} commands, {burst} at once and {earned} since"));
+                }
+            }
+        }
+        for SimNode { node, .. } in &self.nodes {
+            if node.channel_count() > self.recipe.limits.channels {
+                return Err(format!("section 7: a node knows {} channels", node.channel_count()));
+            }
+        }
+        Ok(())
+    }
+
     /// A node dies and is started anew; the connections it had.
     pub(super) fn kill_node(&mut self, node: usize, rng: &mut Rng) -> Vec<usize> {
         let (fresh, link) = self.make_node();
@@ -238,6 +283,12 @@ impl Cluster {
             conn.client = None;
         }
         lost
+    }
+
+    /// The numbers of the same.
+    pub(super) fn summary(&self, node: usize, channel: &str) -> PresenceSummary {
+        let cell = self.nodes[node].node.find(channel);
+        cell.map_or(PresenceSummary { users: 0, clients: 0, version: 0 }, |cell| cell.presence_summary())
     }
 
     /// Who is in a channel at a node, by the cell itself.
@@ -260,6 +311,11 @@ impl Cluster {
             for (client, until) in reasons {
                 if until == u64::MAX && !members.contains(client) {
                     return Err(format!("promise 6: {channel}: {client} is subscribed and no member"));
+                }
+            }
+            for client in self.graced(node, channel) {
+                if !members.contains(client) {
+                    return Err(format!("promise 6: {channel}: {client} has left within its grace"));
                 }
             }
         }
@@ -290,6 +346,19 @@ impl Cluster {
         reasons
     }
 
+    /// Whoever ended without a goodbye, has a grace, and did nothing since.
+    fn graced<'a>(&'a self, node: usize, channel: &'a str) -> impl Iterator<Item = &'a str> {
+        let grace = self.recipe.settings.times.presence_grace_ms;
+        let here = move || self.conns.iter().filter(move |c| c.node == node);
+        let ended = here().filter(move |c| {
+            c.left.contains(channel) && c.ended_ms.is_some_and(|at| at + grace > self.now.mono_ms)
+        });
+        let clients = ended.filter_map(|c| c.client.as_ref().map(|(client, _)| &**client));
+        clients.filter(move |client| {
+            here().filter(|c| c.client.as_ref().is_some_and(|(other, _)| other == client)).count() == 1
+        })
+    }
+
     /// Promise 6, second half: what died in silence is noticed in time.
     fn check_silence(&self) -> Check {
         let times = &self.recipe.settings.times;
@@ -312,10 +381,12 @@ impl Conn {
     fn end(&mut self, now: Now) {
         if self.ended_ms.is_none() {
             self.ended_ms = Some(now.mono_ms);
-            self.channels.append(&mut self.joining);
             if self.goodbye {
                 self.channels.clear();
+                self.joining.clear();
             }
+            self.left.clone_from(&self.channels);
+            self.channels.append(&mut self.joining);
         }
     }
 }
@@ -341,11 +412,18 @@ fn read_one(there: &mut Shard, at: usize, conn: &mut Conn, now: Now, rng: &mut R
                 conn.goodbye = code == 1000;
                 there.turn.peer_closed(slot, Some(code), now);
             }
-            Up::Message(message) => match there.turn.message(slot, &message, now) {
-                Flow::Continue => {}
-                Flow::Hold => conn.held = true,
-                Flow::Stop => conn.up.clear(),
-            },
+            Up::Message(message, lane) => {
+                match lane {
+                    Lane::Commands => conn.taken[0] += 1,
+                    Lane::Subscribes => conn.taken[1] += 1,
+                    Lane::Free => {}
+                }
+                match there.turn.message(slot, &message, now) {
+                    Flow::Continue => {}
+                    Flow::Hold => conn.held = true,
+                    Flow::Stop => conn.up.clear(),
+                }
+            }
         }
     }
     conn.note(there, now);

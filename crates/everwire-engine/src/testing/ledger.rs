@@ -29,7 +29,13 @@ pub(super) struct Sent {
     /// Sent so many times.
     times: u32,
     pub(super) volatile: bool,
+    /// When it was first sent, and whether the server has said that it took it.
+    pub(super) tick: u64,
+    pub(super) taken: bool,
 }
+
+/// The connection that the application's backend publishes on, so to speak.
+pub(super) const BACKEND: usize = usize::MAX;
 
 #[derive(Debug, Default)]
 struct Stream {
@@ -49,6 +55,7 @@ pub(super) struct Ledger {
     central: Option<Arc<Central>>,
     /// The client that each connection belongs to.
     owners: Vec<usize>,
+    tick: u64,
 }
 
 impl Ledger {
@@ -61,13 +68,24 @@ impl Ledger {
         self.owners[conn] = client;
     }
 
+    fn owner_of(&self, conn: usize) -> usize {
+        self.owners.get(conn).copied().unwrap_or(BACKEND)
+    }
+
+    /// A number that rises with everything that happens.
+    pub(super) fn next_tick(&mut self) -> u64 {
+        self.tick += 1;
+        self.tick
+    }
+
     fn stream(&mut self, channel: &str) -> &mut Stream {
         self.streams.entry(channel.to_owned()).or_default()
     }
 
     /// A publish was sent, perhaps again.
     pub(super) fn sent(&mut self, channel: &str, payload: &str, sent: (usize, u64), volatile: bool) {
-        let fresh = Sent { conn: sent.0, number: sent.1, times: 0, volatile };
+        let tick = self.next_tick();
+        let fresh = Sent { conn: sent.0, number: sent.1, times: 0, volatile, tick, taken: false };
         self.stream(channel).sent.entry(payload.to_owned()).or_insert(fresh).times += 1;
     }
 
@@ -101,6 +119,21 @@ impl Ledger {
             Some(_) => Ok(()),
             None => Err(format!("{channel}: volatile {payload:?} was never published")),
         }
+    }
+
+    /// `published` was received for a volatile message.
+    pub(super) fn taken(&mut self, channel: &str, payload: &str) {
+        if let Some(sent) = self.stream(channel).sent.get_mut(payload) {
+            sent.taken = true;
+        }
+    }
+
+    /// Volatile messages of others that were sent after this tick and taken.
+    pub(super) fn volatile_since(&self, channel: &str, tick: u64, client: usize) -> Vec<(&str, u64)> {
+        let sent = self.streams.get(channel).into_iter().flat_map(|stream| &stream.sent);
+        let of_others =
+            sent.filter(|(_, s)| s.volatile && s.taken && s.tick > tick && self.owner_of(s.conn) != client);
+        of_others.map(|(payload, s)| (&**payload, s.tick)).collect()
     }
 
     /// `published` was received.
@@ -188,7 +221,8 @@ impl Ledger {
         };
         let epoch = at.epoch.as_str().to_owned();
         let range = stream.at.range((epoch.clone(), at.offset + 1)..=(epoch, top.offset));
-        let own = |payload: &String| stream.sent.get(payload).is_some_and(|s| self.owners[s.conn] == client);
+        let own =
+            |payload: &String| stream.sent.get(payload).is_some_and(|s| self.owner_of(s.conn) == client);
         range.clone().all(|(_, payload)| own(payload))
     }
 
@@ -212,7 +246,7 @@ impl Ledger {
             for (at, client) in &stream.spared {
                 // A place that nobody saw tells nothing.
                 let sender = stream.at.get(at).and_then(|payload| stream.sent.get(payload));
-                if sender.is_some_and(|sent| self.owners[sent.conn] != *client) {
+                if sender.is_some_and(|sent| self.owner_of(sent.conn) != *client) {
                     return Err(format!(
                         "promise 2: {channel}: {at:?} was left out for client {client}, not its own"
                     ));
@@ -258,7 +292,7 @@ pub(super) fn text_of(publication: &Publication) -> Option<String> {
             everwire_proto::transcode::to_json(packed, &mut json);
             json
         }
-        Payload::Binary(_) => return None,
+        Payload::Binary(bytes) => return String::from_utf8(bytes.to_vec()).ok(),
     };
     serde_json::from_slice(&json).ok()
 }

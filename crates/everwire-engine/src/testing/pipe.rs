@@ -5,11 +5,22 @@ use std::collections::VecDeque;
 use super::seed::Rng;
 use crate::turn::Sent;
 
+/// Which bucket pays for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// That of commands.
+    Commands,
+    /// That of `subscribe` and `unsubscribe`.
+    Subscribes,
+    /// None: a `pong`, or what can't be read.
+    Free,
+}
+
 /// From a client to its shard, in order.
 #[derive(Clone, Debug)]
 pub(super) enum Up {
     /// A whole message.
-    Message(Vec<u8>),
+    Message(Vec<u8>, Lane),
     /// A pong, or any other frame that only says "I live".
     Life,
     /// A close frame.

@@ -33,6 +33,18 @@ report! {
     duplicates 200 "Publishes that were known already.";
     refused 200 "Commands that were refused.";
     full 0 "Of these, because all channels of the node were in use.";
+    presence_pages 100 "Pages of members that had a next one.";
+    presence_walks 100 "Presences read in pages that were held against the members themselves.";
+    stale_pages 0 "Pages of members that were newer than the first.";
+    history_pages 100 "Pages of history that had a next one.";
+    unreadable 100 "Commands that could not be read.";
+    babblers 10 "Connections that were ended for those.";
+    limited 20 "Subscribes that were one too many for the connection.";
+    rate_limited 0 "Commands that would have had to wait too long.";
+    unasked 200 "Commands without an id.";
+    dismissed 50 "Connections that the server said goodbye to.";
+    clock_jumps 100 "Jumps of the wall clock.";
+    backend 0 "Publishes and reads by the application's backend.";
     presence_resets 0 "Presence that had to be asked for again.";
     evicted_channels 300 "Idle channels that made room.";
     cuts 500 "Connections that clients cut.";

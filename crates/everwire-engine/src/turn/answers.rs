@@ -78,10 +78,10 @@ impl Turn {
             Pending::History { slot, generation, id, channel, epoch } if self.is_conn(slot, generation) => {
                 match &answer {
                     Answer::Page(page) => match check_epoch(&channel, epoch.as_ref(), page) {
-                        Ok(()) => self.say(slot, id, &Outgoing::History(history_page(&channel, page))),
+                        Ok(()) => self.reply(slot, id, &Outgoing::History(history_page(&channel, page))),
                         Err(deny) => self.refuse(slot, id, &deny),
                     },
-                    Answer::Failed(code) => self.refuse(slot, id, &failed(*code)),
+                    Answer::Failed(code) => self.refuse(slot, id, &Deny::failed(*code)),
                     Answer::Published { .. } => {}
                 }
             }
@@ -101,13 +101,12 @@ impl Turn {
 
     fn published(&mut self, slot: u32, id: Option<u64>, answer: &Answer) {
         match answer {
-            // Without an id nobody waits for the acknowledgement.
-            Answer::Published { position, duplicate } if id.is_some() => {
+            Answer::Published { position, duplicate } => {
                 let published = Outgoing::Published { position: position.as_ref(), duplicate: *duplicate };
-                self.say(slot, id, &published);
+                self.reply(slot, id, &published);
             }
-            Answer::Failed(code) => self.refuse(slot, id, &failed(*code)),
-            Answer::Published { .. } | Answer::Page(_) => {}
+            Answer::Failed(code) => self.refuse(slot, id, &Deny::failed(*code)),
+            Answer::Page(_) => {}
         }
     }
 
@@ -190,13 +189,4 @@ impl Turn {
 
 fn page_of(answer: Answer) -> Option<Page> {
     if let Answer::Page(page) = answer { Some(page) } else { None }
-}
-
-fn failed(code: ErrorCode) -> Deny {
-    let text = match code {
-        ErrorCode::Timeout => "the broker did not answer in time; whether it was stored is not known",
-        ErrorCode::Overloaded => "the broker has more to do than it can; try again",
-        _ => "the broker could not do it",
-    };
-    Deny::new(code, text)
 }

@@ -12,6 +12,7 @@ use super::Turn;
 use super::answers::Pending;
 use super::subscriptions::already;
 use crate::node::Seat;
+use crate::plant::{Bug, planted};
 use crate::ports::Ask;
 use crate::session::{Deny, HistoryAsk, Phase, PresenceAsk, PublishAsk, member_token};
 use crate::time::Now;
@@ -43,6 +44,8 @@ impl Turn {
         let (namespaces, limits) = (&node.settings.namespaces, &node.settings.limits);
         let subscribed = self.hub.subscription_count(slot);
         let Some(conn) = self.conn(slot) else { return Ok(()) };
+        // Those that wait for their broker are channels too.
+        let subscribed = subscribed + conn.waiting.as_ref().map_or(0, |w| w.channels.len());
         let session = &conn.session;
         match command {
             Command::Publish(ask) => {
@@ -71,7 +74,7 @@ impl Turn {
                 let done = session.ask_history(&ask, namespaces)?;
                 self.history(slot, id, &ask.channel, done, now)?;
             }
-            Command::Ping => self.say(slot, id, &Outgoing::Pong),
+            Command::Ping => self.reply(slot, id, &Outgoing::Pong),
             Command::Pong | Command::Connect(_) => {}
             Command::Refresh { .. } => {
                 return Err(Deny::new(ErrorCode::NotAvailable, "this server has no tokens to refresh"));
@@ -108,10 +111,13 @@ impl Turn {
         let Some(conn) = self.conn(slot) else { return false };
         let session = &mut conn.session;
         session.phase = Phase::Connected;
+        // Drawn now and not when the socket was opened: of two connections that one session had, the later has more.
+        session.holder = node.next_holder();
         session.identity = ask.identity;
         session.heartbeat = ask.heartbeat;
         session.token = None;
         match resumed.flatten() {
+            Some((_, key)) if planted(Bug::FreshResume) => session.key = key,
             Some((client, key)) => (session.client, session.key) = (client, key),
             None => {
                 let seat = Seat { client: session.client, user, at, ended_ms: None, resumed_ms: 0 };
@@ -196,7 +202,7 @@ impl Turn {
         let first = ask.after.map_or(view.summary.version, |(_, version)| version);
         let next = view.next.map(|client| member_token(client, first));
         let page = presence_page(channel, &view, next.as_deref(), first);
-        self.say(slot, id, &Outgoing::Presence(page));
+        self.reply(slot, id, &Outgoing::Presence(page));
         Ok(())
     }
 
@@ -219,7 +225,7 @@ impl Turn {
                 format!("`presence_update` needs a subscription to {channel}, and this connection has none");
             return Err(Deny::new(ErrorCode::NotSubscribed, text));
         }
-        self.say(slot, id, &Outgoing::PresenceUpdated);
+        self.reply(slot, id, &Outgoing::PresenceUpdated);
         Ok(())
     }
 }

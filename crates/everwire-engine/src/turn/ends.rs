@@ -8,6 +8,7 @@ use everwire_proto::ids::{ClientId, SessionKey};
 use everwire_proto::ws;
 
 use super::Turn;
+use super::subscriptions::Joining;
 use crate::channel::Cell;
 use crate::inbox::{ConnKey, HubKey};
 use crate::plant::{Bug, planted};
@@ -27,7 +28,8 @@ pub(super) struct Leave {
 
 impl Ord for Leave {
     fn cmp(&self, other: &Self) -> Ordering {
-        (other.due_ms, other.holder).cmp(&(self.due_ms, self.holder))
+        let by_due = (other.due_ms, other.holder).cmp(&(self.due_ms, self.holder));
+        if planted(Bug::LeavesUnordered) { other.holder.cmp(&self.holder) } else { by_due }
     }
 }
 
@@ -70,7 +72,7 @@ impl Turn {
     pub(super) fn end(&mut self, slot: u32, goodbye: bool, now: Now) {
         let Some(conn) = self.conn(slot).filter(|conn| !conn.ended) else { return };
         conn.ended = true;
-        conn.waiting = None;
+        let waiting = conn.waiting.take();
         let (client, holder, key) = (conn.session.client, conn.session.holder, conn.session.key);
         let at = self.conn_key(slot);
         for channel in self.hub.subscriptions(slot) {
@@ -82,14 +84,15 @@ impl Turn {
             if goodbye {
                 cell.leave(client, holder);
             } else {
-                let due_ms = now.mono_ms + self.node.settings.times.presence_grace_ms;
+                let grace_ms = self.node.settings.times.presence_grace_ms;
+                let due_ms = now.mono_ms + if planted(Bug::NoGrace) { 0 } else { grace_ms };
                 self.leaves.push(Leave { due_ms, cell, client, holder, key, at });
             }
         }
-        for waiting in self.joining.values_mut() {
-            waiting.retain(|j| j.slot != slot);
+        // Only where it waits: with a link down, all connections of a shard may wait, and end.
+        for channel in waiting.iter().flat_map(|w| &w.channels) {
+            self.stop_joining(slot, channel, now);
         }
-        self.drop_idle_joins(now);
         self.node.stand_up(key, at, goodbye, now);
     }
 
@@ -107,7 +110,8 @@ impl Turn {
 
     /// Gives a room up unless somebody is in it or waits for it.
     pub(super) fn drop_room(&mut self, key: HubKey, now: Now) {
-        if self.joining.get(&key).is_some_and(|j| !j.is_empty()) {
+        let counts = |j: &Joining| !(j.fetching && planted(Bug::RoomGone));
+        if self.joining.get(&key).is_some_and(|waiting| waiting.iter().any(counts)) {
             return;
         }
         if let Some(cell) = self.hub.drop_room(key) {
@@ -118,10 +122,13 @@ impl Turn {
         }
     }
 
-    fn drop_idle_joins(&mut self, now: Now) {
-        let idle: Vec<_> = self.joining.iter().filter(|(_, j)| j.is_empty()).map(|(key, _)| *key).collect();
-        for key in idle {
-            self.joining.remove(&key);
+    fn stop_joining(&mut self, slot: u32, channel: &str, now: Now) {
+        let Some(key) = self.hub.find(channel) else { return };
+        if let Some(waiting) = self.joining.get_mut(&key) {
+            waiting.retain(|j| j.slot != slot);
+            if waiting.is_empty() {
+                self.joining.remove(&key);
+            }
             self.drop_room(key, now);
         }
     }

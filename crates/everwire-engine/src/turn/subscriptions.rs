@@ -9,6 +9,7 @@ use crate::channel::{Cell, HistoryQuery, Located};
 use crate::hub::{Listening, PAGE_BYTES};
 use crate::inbox::{HubKey, Page};
 use crate::node::{Counters, Full};
+use crate::plant::{Bug, planted};
 use crate::ports::Ask;
 use crate::session::{Deny, SubscribeAsk};
 use crate::time::Now;
@@ -21,7 +22,9 @@ pub(super) struct Joining {
     pub(super) id: Option<u64>,
     pub(super) ask: SubscribeAsk,
     /// The page was asked for; it stays here until then, so that its room stays too.
-    fetching: bool,
+    pub(super) fetching: bool,
+    /// Then it has waited long enough.
+    due_ms: u64,
 }
 
 impl Turn {
@@ -38,7 +41,9 @@ impl Turn {
             return Err(already(channel));
         }
         let Some(cell) = self.hub.cell(key) else { return Ok(()) };
-        let joining = Joining { slot, generation: self.generations[slot as usize], id, ask, fetching: false };
+        let generation = self.generations[slot as usize];
+        let due_ms = now.mono_ms + self.node.settings.times.ask_ms;
+        let joining = Joining { slot, generation, id, ask, fetching: false, due_ms };
         if cell.is_live() {
             self.join(key, &cell, joining, now);
         } else {
@@ -145,8 +150,8 @@ impl Turn {
             replaying: located.replaying,
             presence: ask.watch.then(|| cell.presence_summary()),
         };
-        self.say(*slot, *id, &Outgoing::Subscribed(subscribed));
-        if let Some((from, to, reason)) = &located.gap {
+        self.reply(*slot, *id, &Outgoing::Subscribed(subscribed));
+        if let Some((from, to, reason)) = located.gap.as_ref().filter(|_| !planted(Bug::UntoldExpiry)) {
             self.say(
                 *slot,
                 None,
@@ -171,7 +176,7 @@ impl Turn {
             let (client, holder) = (conn.session.client, conn.session.holder);
             cell.leave(client, holder);
         }
-        self.say(slot, id, &Outgoing::Unsubscribed { channel, because: None });
+        self.reply(slot, id, &Outgoing::Unsubscribed { channel, because: None });
     }
 
     /// The link of a channel stands: everybody who waited is answered.
@@ -193,8 +198,28 @@ impl Turn {
 
     /// The broker refused a channel: everybody who waited is told.
     pub(super) fn channel_failed(&mut self, key: HubKey, now: Now) {
+        self.refuse_joining(key, |_| true, now);
+    }
+
+    /// Subscribes that wait for a link which does not come are answered without it.
+    pub(super) fn time_out_joining(&mut self, now: Now) {
+        let late = |joining: &Joining| !joining.fetching && joining.due_ms <= now.mono_ms;
+        let waiting = self.joining.iter().filter(|(_, list)| list.iter().any(late));
+        let mut keys: Vec<_> = waiting.map(|(key, _)| *key).collect();
+        keys.sort_unstable_by_key(|key| key.index);
+        for key in keys {
+            self.refuse_joining(key, late, now);
+        }
+    }
+
+    fn refuse_joining(&mut self, key: HubKey, which: impl Fn(&Joining) -> bool, now: Now) {
         let Some(cell) = self.hub.cell(key) else { return };
-        for joining in self.joining.remove(&key).unwrap_or_default() {
+        let waiting = self.joining.remove(&key).unwrap_or_default();
+        let (refused, kept): (Vec<_>, Vec<_>) = waiting.into_iter().partition(which);
+        if !kept.is_empty() {
+            self.joining.insert(key, kept);
+        }
+        for joining in refused {
             if self.is_conn(joining.slot, joining.generation) {
                 let text = format!("the broker can't be reached for {}; try again", cell.name.as_str());
                 self.refuse(joining.slot, joining.id, &Deny::new(ErrorCode::Timeout, text));

@@ -9,6 +9,7 @@ use everwire_proto::ws::{self, Opcode};
 use super::{Held, Turn};
 use crate::limits::Times;
 use crate::node::Counters;
+use crate::plant::{Bug, planted};
 use crate::session::{Phase, Session};
 use crate::time::Now;
 
@@ -76,10 +77,10 @@ fn due_of(session: &Session, times: &Times, now: Now) -> Due {
             let ping = session.heard_ms + times.heartbeat_ms;
             let end = ping + times.heartbeat_grace_ms;
             match session.pinged {
-                true if reached(now, end) => {
+                true if reached(now, end) && !planted(Bug::DeafHeartbeat) => {
                     Due::End(CloseCode::HeartbeatMissed, "nothing was heard from the client")
                 }
-                true => Due::Wait(end),
+                true => Due::Wait(end.max(now.mono_ms)),
                 false if reached(now, ping) => Due::Ping(end),
                 false => Due::Wait(ping),
             }
@@ -128,6 +129,8 @@ impl Turn {
         if now.mono_ms.saturating_sub(self.swept_ms) >= 1_000 {
             self.swept_ms = now.mono_ms;
             self.time_out_asks(now);
+            self.time_out_joining(now);
+            self.hub.retry_pages();
             // Shards sweep different stripes at a time.
             self.round = self.round.wrapping_add(self.node.shared.inboxes.len());
             let node = self.node.clone();
