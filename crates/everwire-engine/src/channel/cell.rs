@@ -440,7 +440,8 @@ impl Cell {
             return located;
         }
         let foreign_epoch = since.epoch != top.epoch || since.offset > top.offset;
-        located.fetch = !foreign_epoch && state.foreign.is_some();
+        // Ahead of what this node knows: another node may have heard it from the broker first.
+        located.fetch = since.epoch == top.epoch && state.foreign.is_some();
         let reason = if foreign_epoch { GapReason::EpochChanged } else { GapReason::HistoryExpired };
         if wanted.rewind.is_some() {
             rewind(window, wanted.rewind, &mut located);

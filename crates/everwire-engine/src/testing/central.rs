@@ -217,6 +217,8 @@ struct Wire {
     /// What the broker delivers to this node.
     subscribed: BTreeSet<String>,
     checked_ms: u64,
+    /// It was asked for more than it can.
+    refused: bool,
 }
 
 /// What went wrong with a link, so far.
@@ -385,6 +387,10 @@ impl Link {
         }
     }
 
+    pub(super) fn has_refused(&self) -> bool {
+        lock(&self.wire).refused
+    }
+
     pub(super) fn is_up(&self) -> bool {
         lock(&self.wire).connected
     }
@@ -449,6 +455,7 @@ impl Broker for Link {
     fn ask(&self, cell: &Arc<Cell>, ask: Ask, ticket: Ticket, _now: Now) -> Asked {
         let mut wire = lock(&self.wire);
         if wire.up.len() >= WAITING {
+            wire.refused = true;
             return Asked::Now(Answer::Failed(ErrorCode::Overloaded));
         }
         wire.up.push_back(match ask {

@@ -33,6 +33,8 @@ pub(super) struct View<'a> {
     /// What a connection may.
     pub(super) limits: &'a ConnectionLimits,
     pub(super) now_ms: u64,
+    /// Its node's broker has refused nothing yet.
+    pub(super) untroubled: bool,
     /// The connection is open on the server's side too.
     pub(super) open: bool,
 }
@@ -51,6 +53,8 @@ enum Asked {
         watch: bool,
         /// At most so many channels were there when this was asked.
         crowd: usize,
+        /// The position is one that it had, and this was asked then.
+        genuine_ms: Option<u64>,
     },
     Unsubscribe {
         channel: String,
@@ -148,6 +152,8 @@ pub(super) struct Client {
     /// A `connect` without id, or none at all, that awaits its `connected`.
     connecting: Option<Asked>,
     pub(super) bye: bool,
+    /// When it last did something.
+    pub(super) now_ms: u64,
     /// Commands without id, whose failures come without one.
     pub(super) unasked: u64,
     /// When each command that can't be read was sent on this connection, and how many refusals came.
@@ -193,6 +199,7 @@ impl Client {
             last_payload: String::new(),
             connecting: None,
             bye: false,
+            now_ms: 0,
             unasked: 0,
             bad_sent_ms: Vec::new(),
             bad_heard: 0,
@@ -375,7 +382,9 @@ impl Client {
         });
         let channel = channel.to_owned();
         let crowd = self.crowd();
-        self.ask(Asked::Subscribe { channel, since, rewind, mute, watch, crowd }, command);
+        let genuine = since.as_ref().is_some_and(|since| self.known.get(&channel) == Some(since));
+        let genuine_ms = genuine.then_some(self.now_ms);
+        self.ask(Asked::Subscribe { channel, since, rewind, mute, watch, crowd, genuine_ms }, command);
     }
 
     pub(super) fn unsubscribe(&mut self, channel: &str) {
@@ -468,7 +477,12 @@ impl Client {
         self.ask(Asked::Presence { channel: channel.to_owned(), walk }, command);
     }
 
-    pub(super) fn set_state(&mut self, channel: &str, state: u64) {
+    /// Channels where it is told who comes and goes.
+    pub(super) fn watches(&self) -> Vec<String> {
+        self.subs.iter().filter(|(_, sub)| sub.watch.is_some()).map(|(channel, _)| channel.clone()).collect()
+    }
+
+    pub(super) fn set_state(&mut self, channel: &str, state: &str) {
         let asked = Asked::State;
         self.ask(asked, json!({"type": "presence_update", "channel": channel, "state": state}));
     }

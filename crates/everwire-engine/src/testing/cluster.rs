@@ -299,9 +299,16 @@ impl Cluster {
 
     /// Promise 6: whoever is a member has a reason to be, and whoever has a reason is one.
     pub(super) fn check_members(&self, channels: &[&str]) -> Check {
+        // Whatever ended before that has left no trace, unless its session goes on.
+        let trace = 3 * self.recipe.settings.times.presence_grace_ms + LATE_MS;
+        let recent = |c: &&Conn| c.ended_ms.is_none_or(|at| at + trace > self.now.mono_ms);
+        let name = |c: &Conn| c.client.as_ref().map(|(client, _)| client.clone());
+        let names: BTreeSet<String> = self.conns.iter().filter(recent).filter_map(name).collect();
+        let goes_on = |c: &&Conn| c.client.as_ref().is_some_and(|(client, _)| names.contains(client));
+        let conns: Vec<&Conn> = self.conns.iter().filter(goes_on).collect();
         for (node, channel) in (0..self.nodes.len()).flat_map(|n| channels.iter().map(move |c| (n, *c))) {
             let members = self.members(node, channel);
-            let reasons = self.reasons(node, channel);
+            let reasons = self.reasons(&conns, node, channel);
             for member in &members {
                 let until = reasons.get(member.as_str()).copied().unwrap_or(0);
                 if until.saturating_add(LATE_MS) < self.now.mono_ms {
@@ -313,7 +320,7 @@ impl Cluster {
                     return Err(format!("promise 6: {channel}: {client} is subscribed and no member"));
                 }
             }
-            for client in self.graced(node, channel) {
+            for client in self.graced(&conns, node, channel) {
                 if !members.contains(client) {
                     return Err(format!("promise 6: {channel}: {client} has left within its grace"));
                 }
@@ -323,10 +330,10 @@ impl Cluster {
     }
 
     /// Until when each client may be a member; for ever while it is subscribed.
-    fn reasons(&self, node: usize, channel: &str) -> BTreeMap<&str, u64> {
+    fn reasons<'a>(&self, conns: &[&'a Conn], node: usize, channel: &str) -> BTreeMap<&'a str, u64> {
         let grace = self.recipe.settings.times.presence_grace_ms;
         let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
-        let here = || self.conns.iter().filter(|c| c.node == node);
+        let here = || conns.iter().filter(|c| c.node == node);
         for conn in here().filter(|c| c.channels.contains(channel)) {
             let Some((client, _)) = &conn.client else { continue };
             let until = match conn.ended_ms {
@@ -347,16 +354,15 @@ impl Cluster {
     }
 
     /// Whoever ended without a goodbye, has a grace, and did nothing since.
-    fn graced<'a>(&'a self, node: usize, channel: &'a str) -> impl Iterator<Item = &'a str> {
+    fn graced<'a>(&self, conns: &[&'a Conn], node: usize, channel: &str) -> Vec<&'a str> {
         let grace = self.recipe.settings.times.presence_grace_ms;
-        let here = move || self.conns.iter().filter(move |c| c.node == node);
-        let ended = here().filter(move |c| {
+        let here = || conns.iter().filter(|c| c.node == node);
+        let name = |c: &'a Conn| c.client.as_ref().map(|(client, _)| &**client);
+        let ended = here().filter(|c| {
             c.left.contains(channel) && c.ended_ms.is_some_and(|at| at + grace > self.now.mono_ms)
         });
-        let clients = ended.filter_map(|c| c.client.as_ref().map(|(client, _)| &**client));
-        clients.filter(move |client| {
-            here().filter(|c| c.client.as_ref().is_some_and(|(other, _)| other == client)).count() == 1
-        })
+        let once = |client: &&str| here().filter(|c| name(c) == Some(client)).count() == 1;
+        ended.filter_map(|c| name(c)).filter(once).collect()
     }
 
     /// Promise 6, second half: what died in silence is noticed in time.
@@ -397,18 +403,19 @@ fn read_one(there: &mut Shard, at: usize, conn: &mut Conn, now: Now, rng: &mut R
     if conn.down.has_room_again() && !conn.silent {
         there.turn.writable(slot);
     }
-    let most = 1 + rng.below(8);
+    let most = if rng.chance(100) { 64 } else { 1 + rng.below(8) };
     for _ in 0..most {
         if conn.held || conn.silent || there.turn.is_full() {
             break;
         }
         let Some(up) = conn.up.pop_front() else { break };
+        // What it is in now: the message may end it.
+        conn.note(there, now);
         conn.heard_ms = now.mono_ms;
         there.turn.heard(slot, now);
         match up {
             Up::Life => {}
             Up::Close(code) => {
-                conn.note(there, now);
                 conn.goodbye = code == 1000;
                 there.turn.peer_closed(slot, Some(code), now);
             }

@@ -263,7 +263,9 @@ impl Stream {
     fn check_order(&self, channel: &str) -> Check {
         let mut lines: BTreeMap<(usize, &str), BTreeSet<(u64, u64)>> = BTreeMap::new();
         for ((epoch, payload), offset) in &self.places {
-            let Some(sent) = self.sent.get(payload).filter(|s| s.times == 1) else { continue };
+            let Some(sent) = self.sent.get(payload).filter(|s| s.times == 1 && s.conn != BACKEND) else {
+                continue;
+            };
             lines.entry((sent.conn, epoch)).or_default().insert((sent.number, *offset));
         }
         for ((conn, epoch), line) in lines {

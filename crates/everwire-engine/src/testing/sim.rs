@@ -261,6 +261,7 @@ impl Sim {
             summary: &summary,
             limits: &cluster.recipe.settings.limits,
             now_ms: cluster.now.mono_ms,
+            untroubled: contiguous || !cluster.links[node].has_refused(),
             open,
         };
         let goes_on = self.clients[client].read(&mut bytes, &mut view)?;

@@ -116,7 +116,14 @@ impl Client {
                 self.session = frame["session"].as_str().map(str::to_owned);
                 Ok(())
             }
-            ("subscribed", Asked::Subscribe { channel, since, rewind, mute, watch, .. }) => {
+            ("subscribed", Asked::Subscribe { channel, since, rewind, mute, watch, genuine_ms, .. }) => {
+                let top = position_of(&frame["position"]);
+                let ahead =
+                    since.as_ref().zip(top).is_some_and(|(s, t)| s.epoch == t.epoch && s.offset > t.offset);
+                // Within this time every ask of a broker was answered, if it was taken.
+                if ahead && view.untroubled && genuine_ms.is_some_and(|at| at + 9_000 > view.now_ms) {
+                    return Err("promise 2: it had that position, and the stream does not".to_owned());
+                }
                 self.subscribed(channel, since, rewind, (mute, watch), frame, view)
             }
             ("unsubscribed", Asked::Unsubscribe { channel }) => {

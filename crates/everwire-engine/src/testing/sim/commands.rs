@@ -76,7 +76,9 @@ impl Sim {
                 let limit = rng.between(1, 4);
                 me.presence(channel, if limit == 4 { 1_000 } else { limit });
             }
-            16 if subscribed && !moving && has_presence(channel) => me.set_state(channel, rng.between(0, 9)),
+            16 if subscribed && !moving && has_presence(channel) => {
+                me.set_state(channel, &rng.between(0, 9).to_string())
+            }
             17 => me.ping(),
             18 if rng.chance(300) => self.blunder(client, channel),
             18 if rng.chance(150) => {
@@ -88,9 +90,10 @@ impl Sim {
         }
     }
 
-    fn subscribe(&mut self, client: usize, channel: &str) {
+    pub(super) fn subscribe(&mut self, client: usize, channel: &str) {
         let rng = &mut self.rng;
         let me = &mut self.clients[client];
+        me.now_ms = self.cluster.now.mono_ms;
         let since = match rng.below(10) {
             0..=6 => me.known.get(channel).cloned(),
             7 if rng.chance(200) => {

@@ -7,7 +7,7 @@ use crate::testing::pipe::Up;
 impl Sim {
     pub(super) fn some_fault(&mut self) {
         let client = self.rng.below(self.clients.len());
-        match self.rng.below(14) {
+        match self.rng.below(16) {
             0 | 1 => {
                 if self.clients[client].conn.is_some() {
                     self.report.cuts += 1;
@@ -28,9 +28,11 @@ impl Sim {
             8 | 9 => self.disturb(),
             10 if self.rng.chance(500) => self.break_link(),
             10 => self.flood(client),
-            11 if self.rng.chance(150) => self.lose_past(),
+            11 if self.rng.chance(300) => self.lose_past(),
             12 => self.dismiss(client),
             13 => self.turn_clock(),
+            14 => self.overtake(client),
+            15 => self.wave(client),
             _ => {}
         }
     }
@@ -41,6 +43,40 @@ impl Sim {
         self.report.silences += 1;
         self.cluster.conns[number].silent = true;
         self.drop_conn(client, 0);
+    }
+
+    /// Somebody's connection is replaced while a subscribe is on its way on it, and asks for the same on the new one.
+    fn overtake(&mut self, client: usize) {
+        let Some(number) = self.clients[client].conn else { return };
+        let channel = self.some_channel();
+        let me = &self.clients[client];
+        if me.is_subscribed(&channel) || me.is_moving(&channel) || self.cluster.conns[number].silent {
+            return;
+        }
+        self.report.overtakes += 1;
+        self.subscribe(client, &channel);
+        self.hand_over(client);
+        let up = std::mem::take(&mut self.cluster.conns[number].up);
+        self.drop_conn(client, 15_000);
+        self.cluster.conns[number].up = up;
+        self.dial(client);
+        self.subscribe(client, &channel);
+        self.hand_over(client);
+    }
+
+    /// A member of a channel that a slow client watches says much of itself.
+    fn wave(&mut self, client: usize) {
+        let slow: Vec<_> = self.clients.iter().filter(|c| c.slow).flat_map(Client::watches).collect();
+        let Some(channel) = self.rng.pick(&slow).cloned() else { return };
+        let me = &mut self.clients[client];
+        if me.slow || !me.is_subscribed(&channel) || me.is_moving(&channel) {
+            return;
+        }
+        self.report.waves += 1;
+        for n in 0..60 {
+            me.set_state(&channel, &format!("{n}{}", "y".repeat(400)));
+        }
+        self.hand_over(client);
     }
 
     /// The server goes away for one of its connections, or for all of one node.

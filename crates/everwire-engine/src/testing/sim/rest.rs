@@ -116,11 +116,15 @@ impl Sim {
     /// In a calm world a volatile message reaches everybody.
     fn check_volatile(&mut self) -> Check {
         let Some(publisher) = self.clients.iter().position(|c| c.conn.is_some()) else { return Ok(()) };
+        let mut sent = Vec::new();
         for channel in self.channels.clone() {
             self.clients[publisher].publish(&mut self.ledger, &channel, false, true, 0);
-            let sent = self.clients[publisher].last_payload();
+            sent.push((channel, self.clients[publisher].last_payload()));
             self.hand_over(publisher);
-            self.rest(2_000)?;
+            self.rest(500)?;
+        }
+        self.rest(2_000)?;
+        for (channel, sent) in sent {
             for client in self.clients.iter().filter(|c| c.is_subscribed(&channel) && c.number != publisher) {
                 if !client.has_volatile(&channel, &sent) {
                     return Err(format!("client {} did not get {sent:?} of {channel}", client.number));
