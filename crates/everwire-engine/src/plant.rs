@@ -63,7 +63,7 @@ bugs! {
     BabbleBorne "Commands that can't be read are not counted.";
     EndlessChannels "A connection may have more channels than its limit.";
     CrowdedNode "A node may know more channels than its limit.";
-    LiveUnheard "A channel that nobody listens to counts as live.";
+    AheadUnasked "A position that another node was first to hear of is refused without asking the broker.";
     RoomGone "A room whose first subscriber waits for a page is dropped.";
     PageOfAnyEpoch "A page is asked for without saying in which epoch.";
     MuteForgottenOnPages "`echo:false` is forgotten on the broker's pages.";

@@ -441,7 +441,8 @@ impl Cell {
         }
         let foreign_epoch = since.epoch != top.epoch || since.offset > top.offset;
         // Ahead of what this node knows: another node may have heard it from the broker first.
-        located.fetch = since.epoch == top.epoch && state.foreign.is_some();
+        let ask = since.epoch == top.epoch && !(foreign_epoch && planted(Bug::AheadUnasked));
+        located.fetch = ask && state.foreign.is_some();
         let reason = if foreign_epoch { GapReason::EpochChanged } else { GapReason::HistoryExpired };
         if wanted.rewind.is_some() {
             rewind(window, wanted.rewind, &mut located);

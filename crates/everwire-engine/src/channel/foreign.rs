@@ -92,7 +92,7 @@ impl Cell {
     /// for the link like the first one.
     pub(super) fn go_quiet(state: &mut State) {
         if let Some(foreign) = &mut state.foreign {
-            foreign.live = planted(Bug::LiveUnheard) && foreign.live;
+            foreign.live = false;
             foreign.early.clear();
         }
     }

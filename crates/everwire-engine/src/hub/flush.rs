@@ -435,7 +435,8 @@ impl Hub {
     }
 
     fn tell_left_out(&mut self, slot: u32, key: HubKey, tell: impl FnOnce(&mut Self, &crate::channel::Cell)) {
-        let Some(cell) = self.cell(key) else { return };
+        // Said before `unsubscribed` and left out after it: nothing of the channel follows any more.
+        let Some(cell) = self.cell(key).filter(|_| self.is_subscribed(slot, key)) else { return };
         // What is said now goes into the outbox, also where the socket is not full and only its turn has not come.
         let blocked = std::mem::replace(&mut self.hot[slot as usize].blocked, true);
         tell(self, &cell);

@@ -48,7 +48,7 @@ impl Log {
 
     fn arrival(&self, logged: &Logged, rng: &mut Rng) -> Arrival {
         let prev = match logged.before {
-            _ if rng.chance(30) => Prev::Unknown,
+            _ if rng.chance(100) => Prev::Unknown,
             0 => Prev::First,
             before => Prev::After(before),
         };

@@ -138,6 +138,8 @@ pub(super) struct Client {
     pub(super) connected: bool,
     /// It reads nothing for now.
     pub(super) slow: bool,
+    /// It did so on this connection.
+    pub(super) was_slow: bool,
     pub(super) out: VecDeque<Up>,
     pub(super) session: Option<String>,
     pub(super) me: Option<String>,
@@ -186,6 +188,7 @@ impl Client {
             form,
             connected: false,
             slow: false,
+            was_slow: false,
             out: VecDeque::new(),
             session: None,
             me: None,
@@ -215,7 +218,7 @@ impl Client {
         self.decoder = Decoder::client(LIMITS, deflate);
         self.conn = Some(conn);
         self.closed_with = None;
-        (self.bye, self.unasked, self.connecting) = (false, 0, None);
+        (self.bye, self.was_slow, self.unasked, self.connecting) = (false, false, 0, None);
         self.bad_sent_ms.clear();
         (self.bad_heard, self.stammered) = (0, 0);
         let resume = self.session.clone().filter(|_| resume);

@@ -7,11 +7,11 @@ use everwire_proto::codes::ErrorCode;
 use everwire_proto::reply::PresenceSummary;
 
 use super::central::{Central, Link, LinkFaults};
-use super::ledger::Check;
+use super::ledger::{Check, payload_text};
 use super::pipe::{Down, Lane, Up};
 use super::seed::{Rng, Seeded};
 use crate::channel::Shared;
-use crate::entry::Form;
+use crate::entry::{Form, MemberCard};
 use crate::inbox::Inbox;
 use crate::limits::NodeLimits;
 use crate::memory::Memory;
@@ -192,7 +192,7 @@ impl Cluster {
         }
         there.turn.take_inbox(now);
         there.turn.run_wheel(now);
-        let budget = if rng.chance(300) { 1 + rng.below(4) } else { 512 };
+        let budget = if rng.chance(400) { 1 + rng.below(3) } else { 512 };
         let mut sockets = Sockets { conns: &mut self.conns, slots: &there.slots, rng };
         there.turn.flush(&mut sockets, now, budget);
         for slot in there.turn.take_finished() {
@@ -248,12 +248,12 @@ impl Cluster {
     /// Section 7: nobody is given more commands than its buckets allow, and no node knows more channels than it may.
     pub(super) fn check_limits(&self) -> Check {
         let limits = &self.recipe.settings.limits;
-        // With a broker outside, commands wait behind a subscribe before they are counted.
-        let waiting = if self.central.is_some() { u64::from(limits.waiting_commands) } else { 0 };
-        for conn in self.conns.iter().filter(|c| c.open) {
+        // With a broker outside, commands wait behind a subscribe before they are counted, and may be refused then.
+        let counted = |c: &&Conn| c.open && self.central.is_none();
+        for conn in self.conns.iter().filter(counted) {
             let earned = (self.now.mono_ms - conn.opened_ms) * u64::from(limits.commands_per_second) / 1_000;
             for (taken, burst) in conn.taken.into_iter().zip([limits.commands_burst, limits.channels]) {
-                if taken > u64::from(burst) + earned + waiting + 2 {
+                if taken > u64::from(burst) + earned + 2 {
                     return Err(format!("section 7: {taken} commands, {burst} at once and {earned} since"));
                 }
             }
@@ -295,6 +295,17 @@ impl Cluster {
     pub(super) fn members(&self, node: usize, channel: &str) -> BTreeSet<String> {
         let Some(cell) = self.nodes[node].node.find(channel) else { return BTreeSet::new() };
         cell.presence(usize::MAX, None).members.iter().map(|m| m.client.to_string()).collect()
+    }
+
+    /// The same, with what they say of themselves.
+    pub(super) fn states(&self, node: usize, channel: &str) -> BTreeMap<String, String> {
+        let Some(cell) = self.nodes[node].node.find(channel) else { return BTreeMap::new() };
+        let state = |card: &MemberCard| card.state.as_ref().and_then(|s| payload_text(s));
+        let named = |card: &MemberCard| {
+            let state = state(card).map_or(serde_json::Value::Null, serde_json::Value::String);
+            (card.client.to_string(), state.to_string())
+        };
+        cell.presence(usize::MAX, None).members.iter().map(named).collect()
     }
 
     /// Promise 6: whoever is a member has a reason to be, and whoever has a reason is one.
@@ -403,7 +414,7 @@ fn read_one(there: &mut Shard, at: usize, conn: &mut Conn, now: Now, rng: &mut R
     if conn.down.has_room_again() && !conn.silent {
         there.turn.writable(slot);
     }
-    let most = if rng.chance(100) { 64 } else { 1 + rng.below(8) };
+    let most = if rng.chance(200) { 64 } else { 1 + rng.below(8) };
     for _ in 0..most {
         if conn.held || conn.silent || there.turn.is_full() {
             break;

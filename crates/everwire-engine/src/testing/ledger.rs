@@ -287,7 +287,12 @@ pub(super) fn payload_of(entry: &Entry) -> Option<String> {
 
 /// The payload of a publication, as text.
 pub(super) fn text_of(publication: &Publication) -> Option<String> {
-    let json = match &publication.payload {
+    payload_text(&publication.payload)
+}
+
+/// A payload that is a text.
+pub(super) fn payload_text(payload: &Payload) -> Option<String> {
+    let json = match payload {
         Payload::Json(json) => json.to_vec(),
         Payload::MsgPack(packed) => {
             let mut json = Vec::new();

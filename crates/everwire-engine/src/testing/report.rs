@@ -52,8 +52,8 @@ report! {
     silences 200 "Clients that vanished without a word.";
     slow_readers 500 "Times that a client stopped to read.";
     overtakes 100 "Subscribes that were overtaken by the client's next connection.";
-    waves 10 "Times that a member in a slow reader's channel said much of itself.";
-    floods 30 "Times that a channel of a slow reader was filled.";
+    waves 100 "Times that a member in a slow reader's channel said much of itself.";
+    floods 100 "Times that a channel of a slow reader was filled.";
     slow_closes 50 "Connections that were ended for not reading.";
     missed_heartbeats 0 "Connections that were ended for their silence, and saw it.";
     node_deaths 25 "Nodes that died and came back.";

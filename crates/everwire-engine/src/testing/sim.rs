@@ -276,7 +276,13 @@ impl Sim {
     fn closed(&mut self, client: usize, was_full: bool) -> Check {
         let code = self.clients[client].closed_with;
         match code {
-            None | Some(1000 | 4200) => {}
+            Some(1000 | 4200) => {}
+            // Cut without a word, or for its silence: only who did not take what it was sent.
+            None if was_full || self.clients[client].was_slow => {}
+            None => return Err(format!("client {client} was cut without a word")),
+            Some(4101) if !was_full && !self.clients[client].was_slow => {
+                return Err(format!("client {client} was ended for a silence that is the server's"));
+            }
             Some(4100) if was_full => {}
             Some(4101) => self.report.missed_heartbeats += 1,
             Some(1008) if self.clients[client].babbled(self.cluster.recipe.settings.limits.bad_commands) => {

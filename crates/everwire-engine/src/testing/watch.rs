@@ -1,6 +1,6 @@
 //! Who is in a channel, as a client with `presence:true` knows it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -51,8 +51,8 @@ impl Watch {
         }
     }
 
-    /// The members, once a snapshot is there.
-    pub(super) fn members(&self) -> Option<BTreeSet<String>> {
-        self.members.as_ref().map(|m| m.keys().cloned().collect())
+    /// The members and what they say of themselves, once a snapshot is there.
+    pub(super) fn members(&self) -> Option<&BTreeMap<String, String>> {
+        self.members.as_ref()
     }
 }

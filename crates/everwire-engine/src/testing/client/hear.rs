@@ -411,6 +411,12 @@ impl Client {
     fn refused(&mut self, asked: &Asked, frame: &Value, view: &mut View<'_>) -> Check {
         let code = frame["code"].as_str().unwrap_or_default();
         view.report.refused += 1;
+        if let Asked::Presence { channel, walk: Walk { limit: 1_000, .. } } = asked
+            && self.subs.get(channel).is_some_and(|sub| sub.watch.is_some())
+        {
+            // It still does not know who is there.
+            self.presence(channel, 1_000);
+        }
         let by_broker = !view.contiguous && matches!(code, "timeout" | "overloaded" | "not_available");
         match asked {
             _ if code == "rate_limited" => {

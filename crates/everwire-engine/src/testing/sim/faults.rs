@@ -7,7 +7,7 @@ use crate::testing::pipe::Up;
 impl Sim {
     pub(super) fn some_fault(&mut self) {
         let client = self.rng.below(self.clients.len());
-        match self.rng.below(16) {
+        match self.rng.below(18) {
             0 | 1 => {
                 if self.clients[client].conn.is_some() {
                     self.report.cuts += 1;
@@ -20,6 +20,7 @@ impl Sim {
                 let me = &mut self.clients[client];
                 if me.conn.is_some() {
                     me.slow = !me.slow;
+                    me.was_slow = true;
                     self.report.slow_readers += u64::from(me.slow);
                 }
             }
@@ -27,12 +28,12 @@ impl Sim {
             7 if self.rng.chance(100) => self.kill_node(),
             8 | 9 => self.disturb(),
             10 if self.rng.chance(500) => self.break_link(),
-            10 => self.flood(client),
+            10 | 16 => self.flood(),
             11 if self.rng.chance(300) => self.lose_past(),
             12 => self.dismiss(client),
             13 => self.turn_clock(),
             14 => self.overtake(client),
-            15 => self.wave(client),
+            15 | 17 => self.wave(),
             _ => {}
         }
     }
@@ -64,17 +65,16 @@ impl Sim {
         self.hand_over(client);
     }
 
-    /// A member of a channel that a slow client watches says much of itself.
-    fn wave(&mut self, client: usize) {
-        let slow: Vec<_> = self.clients.iter().filter(|c| c.slow).flat_map(Client::watches).collect();
-        let Some(channel) = self.rng.pick(&slow).cloned() else { return };
-        let me = &mut self.clients[client];
-        if me.slow || !me.is_subscribed(&channel) || me.is_moving(&channel) {
-            return;
-        }
+    /// A member of a channel that somebody watches says much of itself.
+    fn wave(&mut self) {
+        let watched: Vec<_> = self.clients.iter().flat_map(Client::watches).collect();
+        let Some(channel) = self.rng.pick(&watched).cloned() else { return };
+        let may = |c: &&Client| !c.slow && c.is_subscribed(&channel) && !c.is_moving(&channel);
+        let members: Vec<_> = self.clients.iter().filter(may).map(|c| c.number).collect();
+        let Some(client) = self.rng.pick(&members).copied() else { return };
         self.report.waves += 1;
         for n in 0..60 {
-            me.set_state(&channel, &format!("{n}{}", "y".repeat(400)));
+            self.clients[client].set_state(&channel, &format!("{n}{}", "y".repeat(900)));
         }
         self.hand_over(client);
     }
@@ -128,16 +128,19 @@ impl Sim {
         }
     }
 
-    /// Somebody fills a channel that a slow client reads.
-    fn flood(&mut self, publisher: usize) {
-        let slow: Vec<_> = self.clients.iter().filter(|c| c.slow).flat_map(Client::channels).collect();
-        let Some(channel) = self.rng.pick(&slow).cloned() else { return };
-        let volatile = has_no_history(&channel) || self.rng.chance(600);
-        if self.clients[publisher].slow || self.clients[publisher].conn.is_none() {
-            return;
-        }
+    /// Somebody fills a channel, most often one that a slow client reads.
+    fn flood(&mut self) {
+        let any = self.rng.chance(300);
+        let channels: Vec<_> =
+            self.clients.iter().filter(|c| c.slow || any).flat_map(Client::channels).collect();
+        let Some(channel) = self.rng.pick(&channels).cloned() else { return };
+        let may = |c: &&Client| !c.slow && c.conn.is_some();
+        let publishers: Vec<_> = self.clients.iter().filter(may).map(|c| c.number).collect();
+        let Some(publisher) = self.rng.pick(&publishers).copied() else { return };
         self.report.floods += 1;
+        let volatile = if has_no_history(&channel) { 1_000 } else { [0, 500, 1_000][self.rng.below(3)] };
         for _ in 0..60 {
+            let volatile = self.rng.chance(volatile);
             self.clients[publisher].publish(&mut self.ledger, &channel, false, volatile, 500);
         }
         self.hand_over(publisher);

@@ -87,10 +87,10 @@ impl Sim {
                 }
                 for client in subscribed {
                     let Some(watch) = client.watched(channel) else { continue };
-                    if watch.members().as_ref() != Some(&expected) {
-                        let seen = watch.members();
+                    let (seen, states) = (watch.members(), self.cluster.states(node, channel));
+                    if seen != Some(&states) {
                         return Err(format!(
-                            "promise 6: client {} sees {seen:?} in {channel}, not {expected:?}",
+                            "promise 6: client {} sees {seen:?} in {channel}, not {states:?}",
                             client.number
                         ));
                     }
