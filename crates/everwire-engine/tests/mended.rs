@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use everwire_engine::channel::{HistoryLimits, Namespaces, OnSlow, Options, Shared};
-use everwire_engine::entry::Form;
-use everwire_engine::inbox::Inbox;
+use everwire_engine::channel::{Arrival, Cell, HistoryLimits, Namespaces, Options, Prev, Shared};
+use everwire_engine::entry::{Form, Publication};
+use everwire_engine::inbox::{Answer, Inbox};
 use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
 use everwire_engine::memory::Memory;
+use everwire_engine::name::ChannelName;
 use everwire_engine::node::{Node, Settings};
-use everwire_engine::ports::NoTokens;
+use everwire_engine::ports::{Ask, Asked, Broker, Caps, NoTokens, Ticket};
 use everwire_engine::time::{Entropy, Now};
 use everwire_engine::turn::{Carrier, Peer, Sent, Turn};
 use everwire_engine::verbs;
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::command::Publish;
-use everwire_proto::payload::Data;
+use everwire_proto::ids::Epoch;
+use everwire_proto::payload::{Data, Payload};
+use everwire_proto::position::Position;
 
 struct Counted(AtomicU64);
 
@@ -49,7 +52,18 @@ struct World {
     now: Now,
 }
 
-fn world(connections: u32, limits: ConnectionLimits, node: NodeLimits, on_slow: OnSlow) -> World {
+fn world(connections: u32, limits: ConnectionLimits, node: NodeLimits) -> World {
+    world_on(connections, limits, node, None)
+}
+
+type Outside = dyn Fn(Arc<Shared>) -> Arc<dyn Broker>;
+
+fn world_on(
+    connections: u32,
+    limits: ConnectionLimits,
+    node: NodeLimits,
+    outside: Option<&Outside>,
+) -> World {
     let shared = Arc::new(Shared {
         inboxes: vec![Arc::new(Inbox::new(node.inbox_bytes))],
         limits: node,
@@ -57,7 +71,6 @@ fn world(connections: u32, limits: ConnectionLimits, node: NodeLimits, on_slow: 
     });
     let entropy: Arc<dyn Entropy> = Arc::new(Counted(1.into()));
     let mut namespaces = Namespaces::open();
-    namespaces.default = Some(Arc::new(Options { on_slow, ..Options::open() }));
     let short = HistoryLimits { messages: 4, ..HistoryLimits::default() };
     namespaces.named.insert("short".into(), Arc::new(Options { history: Some(short), ..Options::open() }));
     let settings = Settings {
@@ -67,7 +80,10 @@ fn world(connections: u32, limits: ConnectionLimits, node: NodeLimits, on_slow: 
         times: Times::default(),
         connect_required: false,
     };
-    let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));
+    let broker: Arc<dyn Broker> = match outside {
+        Some(make) => make(shared.clone()),
+        None => Arc::new(Memory::new(shared.clone(), entropy.clone())),
+    };
     let now = Now { mono_ms: 1_000, unix_ms: 1_700_000_000_000 };
     let node = Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), entropy));
     let mut world = World { turn: Turn::new(node, 0, now), sockets: Sockets::default(), now };
@@ -82,7 +98,7 @@ fn world(connections: u32, limits: ConnectionLimits, node: NodeLimits, on_slow: 
 }
 
 fn plain(connections: u32) -> World {
-    world(connections, ConnectionLimits::default(), NodeLimits::default(), OnSlow::Resync)
+    world(connections, ConnectionLimits::default(), NodeLimits::default())
 }
 
 impl World {
@@ -127,12 +143,41 @@ impl World {
     }
 }
 
+/// A broker outside, whose link comes when the test says so, and which has no time to read anything.
+struct Busy {
+    shared: Arc<Shared>,
+    asked: Arc<AtomicU64>,
+}
+
+impl Broker for Busy {
+    fn caps(&self) -> Caps {
+        Caps { in_process: false, durable: true }
+    }
+    fn cell(&self, name: ChannelName, options: Arc<Options>, now: Now) -> Cell {
+        Cell::foreign(name, options, self.shared.clone(), now)
+    }
+    fn ask(&self, _cell: &Arc<Cell>, _ask: Ask, _ticket: Ticket, _now: Now) -> Asked {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Asked::Now(Answer::Failed(ErrorCode::Overloaded))
+    }
+    fn attach(&self, _cell: &Arc<Cell>, _now: Now) {}
+    fn detach(&self, _cell: &Arc<Cell>, _now: Now) {}
+}
+
+fn busy(connections: u32) -> (World, Arc<AtomicU64>) {
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = asked.clone();
+    let make = move |shared| -> Arc<dyn Broker> { Arc::new(Busy { shared, asked: count.clone() }) };
+    let world = world_on(connections, ConnectionLimits::default(), NodeLimits::default(), Some(&make));
+    (world, asked)
+}
+
 const VOLATILE: &str = r#","volatile":true"#;
 
 #[test]
 fn a_crowded_room_loses_nothing_behind_a_volatile_entry() {
     let node = NodeLimits { pending_bytes: 4_096, ..NodeLimits::default() };
-    let mut world = world(2, ConnectionLimits::default(), node, OnSlow::Resync);
+    let mut world = world(2, ConnectionLimits::default(), node);
     world.subscribe(1, "room", "");
     world.settle();
     world.heard(1);
@@ -150,7 +195,7 @@ fn a_crowded_room_loses_nothing_behind_a_volatile_entry() {
 #[test]
 fn an_outbox_of_volatile_messages_alone_is_told_as_lost() {
     let limits = ConnectionLimits { outbox_bytes: 4_096, ..ConnectionLimits::default() };
-    let mut world = world(2, limits, NodeLimits::default(), OnSlow::Resync);
+    let mut world = world(2, limits, NodeLimits::default());
     world.subscribe(1, "room", "");
     world.settle();
     world.sockets.full[1] = true;
@@ -191,7 +236,7 @@ fn an_outbox_that_is_forgotten_holds_nothing_up() {
 #[test]
 fn a_batch_that_is_closed_early_keeps_its_volatile_messages() {
     let node = NodeLimits { pending_bytes: 2_048, ..NodeLimits::default() };
-    let mut world = world(4, ConnectionLimits::default(), node, OnSlow::Resync);
+    let mut world = world(4, ConnectionLimits::default(), node);
     for slot in 1..4 {
         world.subscribe(slot, "room", "");
     }
@@ -268,7 +313,7 @@ fn a_flood_of_presence_is_given_in_turns() {
 #[test]
 fn a_full_inbox_tells_that_presence_is_to_be_asked_for_again() {
     let node = NodeLimits { inbox_bytes: 1_024, ..NodeLimits::default() };
-    let mut world = world(3, ConnectionLimits::default(), node, OnSlow::Resync);
+    let mut world = world(3, ConnectionLimits::default(), node);
     world.subscribe(1, "room", r#","presence":true"#);
     world.settle();
     world.subscribe(2, "room", "");
@@ -339,7 +384,7 @@ fn a_command_without_an_id_is_not_replied_to() {
 #[test]
 fn a_slot_does_not_pay_for_the_connection_before() {
     let limits = ConnectionLimits { outbox_bytes: 2_048, ..ConnectionLimits::default() };
-    let mut world = world(2, limits, NodeLimits::default(), OnSlow::Resync);
+    let mut world = world(2, limits, NodeLimits::default());
     world.sockets.full[1] = true;
     world.say(1, r#"{"type":"ping","id":1}"#);
     world.turn(512);
@@ -377,17 +422,19 @@ fn the_wall_clock_ages_nothing() {
         world.now.unix_ms = world.now.unix_ms.saturating_add_signed(jump);
         let node = world.turn.node().clone();
         (0..64).for_each(|round| node.sweep(round, world.now));
-        world.publish(0, "room", "x", keyed);
         world.say(0, r#"{"type":"history","id":7,"channel":"room"}"#);
+        world.publish(0, "room", "x", &format!(r#","id":8{keyed}"#));
         world.settle();
-        assert_eq!(world.heard(0).matches(r#""data":"x""#).count(), 1, "kept, and stored once");
+        let heard = world.heard(0);
+        assert_eq!(heard.matches(r#""data":"x""#).count(), 1, "kept: {heard}");
+        assert!(heard.contains(r#""duplicate":true"#), "stored once: {heard}");
     }
 }
 
 #[test]
 fn the_api_is_told_that_a_node_is_full() {
     let node = NodeLimits { history_bytes: 2_000, ..NodeLimits::default() };
-    let mut world = world(1, ConnectionLimits::default(), node, OnSlow::Resync);
+    let mut world = world(1, ConnectionLimits::default(), node);
     let node = world.turn.node().clone();
     let ask = |channel: &str| Publish {
         channel: channel.to_owned().into(),
@@ -403,4 +450,73 @@ fn the_api_is_told_that_a_node_is_full() {
         refused = refused.or(verbs::publish(&node, &ask(&channel.to_string()), world.now).err());
     }
     assert_eq!(refused.map(|deny| deny.code), Some(ErrorCode::Overloaded));
+}
+
+fn arrival(offset: u64, now: Now) -> Arrival {
+    let publication = Publication {
+        payload: Payload::Json("1".into()),
+        message_id: None,
+        from: None,
+        time: now.unix_ms,
+        tags: Box::default(),
+    };
+    let epoch = Epoch::from_random(1);
+    Arrival { position: Position { epoch, offset }, prev: Prev::After(offset - 1), publication }
+}
+
+#[test]
+fn a_link_that_never_comes_is_answered_for() {
+    let (mut world, _) = busy(1);
+    world.heard(0);
+    world.subscribe(0, "room", "");
+    for _ in 0..8 {
+        world.pass(1_000);
+        world.turn.heard(0, world.now);
+        world.turn.run_wheel(world.now);
+        world.settle();
+    }
+    assert_eq!(world.heard(0), "");
+    world.pass(3_000);
+    world.turn.run_wheel(world.now);
+    world.settle();
+    assert!(world.heard(0).contains(r#""code":"timeout""#));
+    world.turn.closed(0, world.now);
+    assert!(world.turn.node().find("room").expect("it is known").evict_if_idle(), "nobody listens any more");
+}
+
+#[test]
+fn a_channel_that_waits_counts() {
+    let limits = ConnectionLimits { channels: 2, ..ConnectionLimits::default() };
+    let make = |shared| -> Arc<dyn Broker> { Arc::new(Busy { shared, asked: Arc::default() }) };
+    let mut world = world_on(1, limits, NodeLimits::default(), Some(&make));
+    for channel in ["a", "b", "c"] {
+        world.subscribe(0, channel, "");
+    }
+    world.settle();
+    assert_eq!(world.heard(0).matches(r#""code":"limit_exceeded""#).count(), 1);
+}
+
+#[test]
+fn a_page_that_can_not_be_read_is_no_reason_to_stay_awake() {
+    let (mut world, asked) = busy(1);
+    world.subscribe(0, "short:room", "");
+    let cell = world.turn.node().find("short:room").expect("it is asked for");
+    cell.attached(arrival(100, world.now).position, world.now);
+    world.settle();
+    world.sockets.full[0] = true;
+    for offset in 101..120 {
+        cell.arrive(arrival(offset, world.now), world.now);
+        world.turn(512);
+    }
+    world.free(0);
+    // What it needs is no longer in the window.
+    world.settle();
+    let at_once = asked.load(Ordering::Relaxed);
+    assert_eq!(at_once, 1);
+    for _ in 0..3 {
+        world.pass(1_000);
+        world.turn.run_wheel(world.now);
+        world.settle();
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 4, "once a second");
 }
