@@ -56,7 +56,6 @@ impl Group {
             ],
             Self::Units => vec![
                 cargo("test --locked --workspace --exclude everwire-server"),
-                cargo("test --locked -p everwire-engine --features testing"),
                 // Without the flag this test is empty. Other flags, so a folder of its own: the one for all else stays
                 // warm. Not a release build, which takes minutes longer than the model does.
                 cargo("test --locked -p everwire-engine --test inbox_model")
@@ -216,7 +215,6 @@ mod tests {
         // The workspace but for one crate, and that crate.
         assert!(lines.contains(&"cargo test --locked --workspace --exclude everwire-server".to_owned()));
         assert!(lines.contains(&"cargo test --locked -p everwire-server".to_owned()));
-        assert!(lines.contains(&"cargo test --locked -p everwire-engine --features testing".to_owned()));
         let model = "cargo test --locked -p everwire-engine --test inbox_model";
         assert!(lines.iter().any(|line| line.contains("--cfg loom") && line.ends_with(model)), "{lines:#?}");
     }

@@ -14,7 +14,7 @@ pub fn simulate(root: &Path, seeds: Option<u64>, from: Option<u64>, steps: Optio
 }
 
 fn simulation(root: &Path, seeds: Option<u64>, from: Option<u64>, steps: Option<u64>) -> Call {
-    let words = "cargo test --locked -p everwire-engine --features testing --release --test simulation -- --nocapture";
+    let words = "cargo test --locked -p everwire-engine --release --test simulation -- --nocapture";
     let given = [("EVERWIRE_SIM_SEEDS", seeds), ("EVERWIRE_SIM_FROM", from), ("EVERWIRE_SIM_STEPS", steps)];
     let given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
     given.fold(Call::new(root, words), |call, (name, value)| call.with(name, value.to_string()))
@@ -47,7 +47,7 @@ mod tests {
     fn what_is_given_reaches_the_simulator() {
         let line = simulation(Path::new("."), Some(5), None, Some(9)).line();
         assert!(line.starts_with("EVERWIRE_SIM_SEEDS=5 EVERWIRE_SIM_STEPS=9 cargo test "), "{line}");
-        assert!(line.contains(" --features testing --release --test simulation -- "), "{line}");
+        assert!(line.contains(" --release --test simulation -- "), "{line}");
         assert!(
             simulation(Path::new("."), None, Some(7), None).line().starts_with("EVERWIRE_SIM_FROM=7 cargo")
         );
