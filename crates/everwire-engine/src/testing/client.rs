@@ -151,6 +151,8 @@ pub(super) struct Client {
     next_id: u64,
     published: u64,
     last_payload: String,
+    /// What it published and was refused.
+    refused: BTreeSet<String>,
     /// A `connect` without id, or none at all, that awaits its `connected`.
     connecting: Option<Asked>,
     pub(super) bye: bool,
@@ -200,6 +202,7 @@ impl Client {
             next_id: 1,
             published: 0,
             last_payload: String::new(),
+            refused: BTreeSet::new(),
             connecting: None,
             bye: false,
             now_ms: 0,
@@ -253,7 +256,8 @@ impl Client {
         self.slow = false;
         self.out.clear();
         for (channel, sub) in std::mem::take(&mut self.subs) {
-            if let Some(last) = sub.last {
+            // Before the gap that was due it is where it asked to be, which may be nowhere.
+            if let Some(last) = sub.last.filter(|_| sub.gap_due.is_none()) {
                 self.known.insert(channel, last);
             }
         }
@@ -287,6 +291,11 @@ impl Client {
                 sent.iter().filter(|(p, tick)| *tick > sub.lost_tick && !sub.volatile.contains(*p));
             missed.next().map(|(payload, _)| format!("{payload:?} of {channel}"))
         })
+    }
+
+    /// Whether this publish of its was refused.
+    pub(super) fn was_refused(&self, payload: &str) -> bool {
+        self.refused.contains(payload)
     }
 
     /// Whether it got this volatile message.

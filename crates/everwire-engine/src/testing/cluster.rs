@@ -346,8 +346,12 @@ impl Cluster {
         let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
         let here = || conns.iter().filter(|c| c.node == node);
         for conn in here().filter(|c| c.channels.contains(channel)) {
-            let Some((client, _)) = &conn.client else { continue };
+            let Some((client, since)) = &conn.client else { continue };
+            // Its session went on elsewhere, which it has not heard yet: it may be a member, and need not be one.
+            let gone_on =
+                here().any(|c| c.client.as_ref().is_some_and(|(of, at)| of == client && at > since));
             let until = match conn.ended_ms {
+                None if conn.open && gone_on => self.now.mono_ms,
                 None if conn.open => u64::MAX,
                 None => 0,
                 Some(at) => at + grace,

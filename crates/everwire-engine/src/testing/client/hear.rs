@@ -129,7 +129,7 @@ impl Client {
             }
             ("unsubscribed", Asked::Unsubscribe { channel }) => {
                 let sub = self.subs.remove(&channel).ok_or("it was not subscribed")?;
-                if let Some(last) = sub.last {
+                if let Some(last) = sub.last.filter(|_| sub.gap_due.is_none()) {
                     self.known.insert(channel.clone(), last);
                 }
                 let mine = self.me.clone().unwrap_or_default();
@@ -414,6 +414,9 @@ impl Client {
     fn refused(&mut self, asked: &Asked, frame: &Value, view: &mut View<'_>) -> Check {
         let code = frame["code"].as_str().unwrap_or_default();
         view.report.refused += 1;
+        if let Asked::Publish { payload, .. } = asked {
+            self.refused.insert(payload.clone());
+        }
         if let Asked::Presence { channel, walk: Walk { limit: 1_000, .. } } = asked
             && self.subs.get(channel).is_some_and(|sub| sub.watch.is_some())
         {

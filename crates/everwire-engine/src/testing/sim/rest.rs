@@ -124,6 +124,7 @@ impl Sim {
             self.rest(500)?;
         }
         self.rest(2_000)?;
+        sent.retain(|(_, payload)| !self.clients[publisher].was_refused(payload));
         for (channel, sent) in sent {
             for client in self.clients.iter().filter(|c| c.is_subscribed(&channel) && c.number != publisher) {
                 if !client.has_volatile(&channel, &sent) {
