@@ -393,7 +393,7 @@ impl Cluster {
 }
 
 /// A shard that has not had its turn for so long is late, in a simulation.
-const LATE_MS: u64 = 2_000;
+const LATE_MS: u64 = 5_000;
 
 /// What may stand behind a full outbox: the close frame that ends the connection for it.
 const SLACK_BYTES: usize = 128;
