@@ -16,7 +16,7 @@ use super::message_ids::{MessageIds, Publisher};
 use super::options::Options;
 use super::presence::{Entered, NOBODY, Presence, PresenceView};
 use super::window::{Evicted, Window};
-use crate::entry::{Entry, Kind, MemberCard, MemberNote, Publication, Sender};
+use crate::entry::{Entry, Form, Kind, MemberCard, MemberNote, Publication, Sender};
 use crate::inbox::{HubKey, Inbox, Item, Page, Pushed};
 use crate::limits::NodeLimits;
 use crate::name::ChannelName;
@@ -489,7 +489,7 @@ impl Cell {
         };
         let mut bytes = 0;
         let mut take = |entry: &Arc<Entry>| {
-            bytes += entry.weight();
+            bytes += entry.ready(Form::Json).len();
             let fits =
                 page.entries.len() < query.limit && (page.entries.is_empty() || bytes <= query.max_bytes);
             if fits {
