@@ -50,6 +50,8 @@ pub(super) struct Conn {
     joining: BTreeSet<String>,
     /// When it ended for the server without a goodbye: its memberships have a grace.
     pub(super) ended_ms: Option<u64>,
+    /// Its socket was full then.
+    pub(super) was_starved: bool,
     goodbye: bool,
 }
 
@@ -177,6 +179,7 @@ impl Cluster {
             left: BTreeSet::new(),
             joining: BTreeSet::new(),
             ended_ms: None,
+            was_starved: false,
             goodbye: false,
         });
         number
@@ -402,6 +405,7 @@ impl Conn {
     fn end(&mut self, now: Now) {
         if self.ended_ms.is_none() {
             self.ended_ms = Some(now.mono_ms);
+            self.was_starved = self.down.is_starved();
             if self.goodbye {
                 self.channels.clear();
                 self.joining.clear();

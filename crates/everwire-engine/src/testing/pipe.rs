@@ -65,6 +65,11 @@ impl Down {
         again
     }
 
+    /// Whether the shard has reason to believe that it is full.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved
+    }
+
     /// The client reads at most so many bytes.
     pub(super) fn read(&mut self, most: usize) -> Vec<u8> {
         let count = most.min(self.bytes.len());

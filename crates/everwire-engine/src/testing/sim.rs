@@ -250,6 +250,7 @@ impl Sim {
         // A channel of `c:` closes whoever is late, be it by this shard's own doing.
         let was_full = conn.down.was_full || conn.channels.contains("c:1");
         let ended = !conn.open && conn.down.is_empty();
+        let starved = conn.was_starved || conn.down.is_starved();
         let (cluster, contiguous) = (&self.cluster, self.cluster.central.is_none());
         let members = |channel: &str| cluster.members(node, channel);
         let summary = |channel: &str| cluster.summary(node, channel);
@@ -269,16 +270,16 @@ impl Sim {
             self.hand_over(client);
             return Ok(());
         }
-        self.closed(client, was_full)
+        self.closed(client, was_full, starved)
     }
 
     /// The server ended a connection: it must have had a reason.
-    fn closed(&mut self, client: usize, was_full: bool) -> Check {
+    fn closed(&mut self, client: usize, was_full: bool, starved: bool) -> Check {
         let code = self.clients[client].closed_with;
         match code {
             Some(1000 | 4200) => {}
-            // Cut without a word, or for its silence: only who did not take what it was sent.
-            None if was_full || self.clients[client].was_slow => {}
+            // Cut without a word, or for its silence: only who does not take what it is sent.
+            None if starved => {}
             None => return Err(format!("client {client} was cut without a word")),
             Some(4101) if !was_full && !self.clients[client].was_slow => {
                 return Err(format!("client {client} was ended for a silence that is the server's"));
