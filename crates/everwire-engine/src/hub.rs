@@ -414,8 +414,7 @@ impl Hub {
     }
 
     /// The shard's inbox was full and stored entries were left out: every subscriber reads the window from where it
-    /// is. `next_seq` is the first entry that will arrive again.
-    /// `top` is the position before it.
+    /// is. `next_seq` is the first entry that will arrive again, `top` the position before it.
     pub fn fall_behind(&mut self, key: HubKey, next_seq: u64, top: Position) {
         self.close_batch(key.index);
         let Some(room) = self.room(key) else { return };

@@ -8,6 +8,7 @@
 
 // Bottom to top.
 mod seed;
+mod one_shard;
 mod shape;
 mod pipe;
 mod central;
@@ -20,6 +21,7 @@ mod sim;
 pub mod conformance;
 
 pub use central::{Carried, simulated_broker};
+pub use one_shard::OneShard;
 pub use report::Report;
 pub use seed::{Rng, Seeded};
 pub use sim::{Failure, Plan, World, run};

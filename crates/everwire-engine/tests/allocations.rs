@@ -1,29 +1,14 @@
 //! The law "no allocation per subscriber": a publication costs as many of them for a thousand subscribers as for ten.
 //! A test binary of its own, because it replaces the allocator.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use everwire_engine::channel::{Namespaces, Shared};
 use everwire_engine::entry::Form;
-use everwire_engine::inbox::Inbox;
-use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
-use everwire_engine::memory::Memory;
-use everwire_engine::node::{Node, Settings};
-use everwire_engine::ports::NoTokens;
-use everwire_engine::time::{Entropy, Now};
+use everwire_engine::limits::ConnectionLimits;
+use everwire_engine::testing::OneShard;
+use everwire_engine::time::Now;
 use everwire_engine::turn::{Carrier, Peer, Sent, Turn};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
-
-struct Counted(AtomicU64);
-
-impl Entropy for Counted {
-    fn bits(&self) -> u128 {
-        u128::from(self.0.fetch_add(1, Ordering::Relaxed)) * 0x9e37_79b9_7f4a_7c15
-    }
-}
 
 /// Takes everything, and counts.
 #[derive(Default)]
@@ -41,21 +26,8 @@ impl Carrier for Sink {
 const NOW: Now = Now { mono_ms: 1_000, unix_ms: 1_700_000_000_000 };
 
 fn turn() -> Turn {
-    let shared = Arc::new(Shared {
-        inboxes: vec![Arc::new(Inbox::new(16 << 20))],
-        limits: NodeLimits::default(),
-        history_bytes: 0.into(),
-    });
-    let entropy: Arc<dyn Entropy> = Arc::new(Counted(1.into()));
-    let settings = Settings {
-        name: "test".into(),
-        namespaces: Namespaces::open(),
-        limits: ConnectionLimits { commands_burst: 1_000_000, ..ConnectionLimits::default() },
-        times: Times::default(),
-        connect_required: false,
-    };
-    let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));
-    Turn::new(Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), entropy)), 0, NOW)
+    let limits = ConnectionLimits { commands_burst: 1_000_000, ..ConnectionLimits::default() };
+    OneShard { limits, ..OneShard::default() }.turn(NOW)
 }
 
 fn settle(turn: &mut Turn) -> usize {

@@ -1,25 +1,10 @@
 //! Who asks for more than an outbox holds, and reads, is held and not ended, however little its socket takes at a time.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use everwire_engine::channel::{Namespaces, Shared};
 use everwire_engine::entry::Form;
-use everwire_engine::inbox::Inbox;
-use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
-use everwire_engine::memory::Memory;
-use everwire_engine::node::{Node, Settings};
-use everwire_engine::ports::NoTokens;
-use everwire_engine::time::{Entropy, Now};
+use everwire_engine::limits::ConnectionLimits;
+use everwire_engine::testing::OneShard;
+use everwire_engine::time::Now;
 use everwire_engine::turn::{Carrier, Flow, Peer, Sent, Turn};
-
-struct Counted(AtomicU64);
-
-impl Entropy for Counted {
-    fn bits(&self) -> u128 {
-        u128::from(self.0.fetch_add(1, Ordering::Relaxed)) * 0x9e37_79b9_7f4a_7c15
-    }
-}
 
 /// A socket that takes so many bytes of each offer, and whether it was left full.
 struct Narrow {
@@ -39,24 +24,10 @@ const NOW: Now = Now { mono_ms: 1_000, unix_ms: 1_700_000_000_000 };
 const SLOT: u32 = 0;
 
 fn turn() -> Turn {
-    let shared = Arc::new(Shared {
-        inboxes: vec![Arc::new(Inbox::new(16 << 20))],
-        limits: NodeLimits::default(),
-        history_bytes: 0.into(),
-    });
-    let entropy: Arc<dyn Entropy> = Arc::new(Counted(1.into()));
     let many = 1_000_000;
     let limits =
         ConnectionLimits { commands_burst: many, commands_per_second: many, ..ConnectionLimits::default() };
-    let settings = Settings {
-        name: "test".into(),
-        namespaces: Namespaces::open(),
-        limits,
-        times: Times::default(),
-        connect_required: false,
-    };
-    let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));
-    Turn::new(Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), entropy)), 0, NOW)
+    OneShard { limits, ..OneShard::default() }.turn(NOW)
 }
 
 #[test]

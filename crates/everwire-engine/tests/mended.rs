@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use everwire_engine::channel::{Arrival, Cell, HistoryLimits, Namespaces, Options, Prev, Shared};
 use everwire_engine::entry::{Form, Publication};
-use everwire_engine::inbox::{Answer, Inbox};
-use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
-use everwire_engine::memory::Memory;
+use everwire_engine::inbox::Answer;
+use everwire_engine::limits::{ConnectionLimits, NodeLimits};
 use everwire_engine::name::ChannelName;
-use everwire_engine::node::{Node, Settings};
-use everwire_engine::ports::{Ask, Asked, Broker, Caps, NoTokens, Ticket};
-use everwire_engine::time::{Entropy, Now};
+use everwire_engine::ports::{Ask, Asked, Broker, Caps, Ticket};
+use everwire_engine::testing::OneShard;
+use everwire_engine::time::Now;
 use everwire_engine::turn::{Carrier, Peer, Sent, Turn};
 use everwire_engine::verbs;
 use everwire_proto::codes::ErrorCode;
@@ -19,14 +18,6 @@ use everwire_proto::command::Publish;
 use everwire_proto::ids::Epoch;
 use everwire_proto::payload::{Data, Payload};
 use everwire_proto::position::Position;
-
-struct Counted(AtomicU64);
-
-impl Entropy for Counted {
-    fn bits(&self) -> u128 {
-        u128::from(self.0.fetch_add(1, Ordering::Relaxed)) * 0x9e37_79b9_7f4a_7c15
-    }
-}
 
 /// Sockets that take whole sends, or nothing where they are full.
 #[derive(Default)]
@@ -64,29 +55,16 @@ fn world_on(
     node: NodeLimits,
     outside: Option<&Outside>,
 ) -> World {
-    let shared = Arc::new(Shared {
-        inboxes: vec![Arc::new(Inbox::new(node.inbox_bytes))],
-        limits: node,
-        history_bytes: 0.into(),
-    });
-    let entropy: Arc<dyn Entropy> = Arc::new(Counted(1.into()));
     let mut namespaces = Namespaces::open();
     let short = HistoryLimits { messages: 4, ..HistoryLimits::default() };
     namespaces.named.insert("short".into(), Arc::new(Options { history: Some(short), ..Options::open() }));
-    let settings = Settings {
-        name: "test".into(),
-        namespaces,
-        limits: ConnectionLimits { commands_burst: 1_000_000, ..limits },
-        times: Times::default(),
-        connect_required: false,
-    };
-    let broker: Arc<dyn Broker> = match outside {
-        Some(make) => make(shared.clone()),
-        None => Arc::new(Memory::new(shared.clone(), entropy.clone())),
-    };
+    let limits = ConnectionLimits { commands_burst: 1_000_000, ..limits };
     let now = Now { mono_ms: 1_000, unix_ms: 1_700_000_000_000 };
-    let node = Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), entropy));
-    let mut world = World { turn: Turn::new(node, 0, now), sockets: Sockets::default(), now };
+    let turn = OneShard { namespaces, limits, node }.turn_on(now, |memory, shared| match outside {
+        Some(make) => make(shared),
+        None => Arc::new(memory),
+    });
+    let mut world = World { turn, sockets: Sockets::default(), now };
     for slot in 0..connections {
         world.sockets.taken.push(Vec::new());
         world.sockets.full.push(false);

@@ -2,17 +2,11 @@
 //! subscriber gets the same stored frames, byte for byte, as from a server that sends each frame when it arises.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use everwire_engine::channel::{Namespaces, Shared};
 use everwire_engine::entry::Form;
-use everwire_engine::inbox::Inbox;
-use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
-use everwire_engine::memory::Memory;
-use everwire_engine::node::{Node, Settings};
-use everwire_engine::ports::NoTokens;
-use everwire_engine::testing::{Rng, Seeded};
-use everwire_engine::time::{Entropy, Now};
+use everwire_engine::limits::{ConnectionLimits, NodeLimits};
+use everwire_engine::testing::{OneShard, Rng};
+use everwire_engine::time::Now;
 use everwire_engine::turn::{Carrier, Flow, Peer, Sent, Turn};
 use everwire_proto::payload::Format;
 use everwire_proto::transcode;
@@ -56,22 +50,9 @@ fn script(rng: &mut Rng) -> Vec<Step> {
 }
 
 fn turn() -> Turn {
-    let shared = Arc::new(Shared {
-        inboxes: vec![Arc::new(Inbox::new(1 << 30))],
-        limits: NodeLimits::default(),
-        history_bytes: 0.into(),
-    });
-    let entropy: Arc<dyn Entropy> = Arc::new(Seeded::new(1));
-    let settings = Settings {
-        name: "test".into(),
-        namespaces: Namespaces::open(),
-        limits: ConnectionLimits { commands_burst: 1_000_000, ..ConnectionLimits::default() },
-        times: Times::default(),
-        connect_required: false,
-    };
-    let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));
-    let mut turn =
-        Turn::new(Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), entropy)), 0, NOW);
+    let limits = ConnectionLimits { commands_burst: 1_000_000, ..ConnectionLimits::default() };
+    let node = NodeLimits { inbox_bytes: 1 << 30, ..NodeLimits::default() };
+    let mut turn = OneShard { limits, node, ..OneShard::default() }.turn(NOW);
     for slot in 0..CLIENTS {
         turn.open(slot, Peer { form: form(slot), token: None }, NOW);
     }

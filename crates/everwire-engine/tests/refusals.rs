@@ -2,27 +2,17 @@
 //! not answer, a peer that does not read. Time is an argument, so none of them waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use everwire_engine::channel::{Cell, Namespaces, Options, Shared};
+use everwire_engine::channel::{Cell, Options};
 use everwire_engine::entry::Form;
-use everwire_engine::inbox::Inbox;
 use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
 use everwire_engine::memory::Memory;
 use everwire_engine::name::ChannelName;
-use everwire_engine::node::{Node, Settings};
-use everwire_engine::ports::{Ask, Asked, Broker, Caps, NoTokens, Ticket};
-use everwire_engine::time::{Entropy, Now};
+use everwire_engine::ports::{Ask, Asked, Broker, Caps, Ticket};
+use everwire_engine::testing::OneShard;
+use everwire_engine::time::Now;
 use everwire_engine::turn::{Carrier, Flow, Peer, Sent, Turn};
 use everwire_proto::ws::{Decoder, Event, Inflater, Limits};
-
-struct Counted(AtomicU64);
-
-impl Entropy for Counted {
-    fn bits(&self) -> u128 {
-        u128::from(self.0.fetch_add(1, Ordering::Relaxed)) * 0x9e37_79b9_7f4a_7c15
-    }
-}
 
 /// Takes every ask and answers none.
 struct Silent(Memory);
@@ -70,23 +60,10 @@ fn world(
     of_node: NodeLimits,
     broker: impl FnOnce(Memory) -> Arc<dyn Broker>,
 ) -> World {
-    let shared = Arc::new(Shared {
-        inboxes: vec![Arc::new(Inbox::new(16 << 20))],
-        limits: of_node,
-        history_bytes: 0.into(),
-    });
-    let entropy: Arc<dyn Entropy> = Arc::new(Counted(1.into()));
-    let settings = Settings {
-        name: "test".into(),
-        namespaces: Namespaces::open(),
-        limits,
-        times: Times::default(),
-        connect_required: false,
-    };
-    let broker = broker(Memory::new(shared.clone(), entropy.clone()));
     let now = Now { mono_ms: 1_000, unix_ms: 1_700_000_000_000 };
-    let node = Node::new(settings, shared, broker, Arc::new(NoTokens), entropy);
-    let mut world = World { turn: Turn::new(Arc::new(node), 0, now), sockets: Sockets::default(), now };
+    let turn =
+        OneShard { limits, node: of_node, ..OneShard::default() }.turn_on(now, |memory, _| broker(memory));
+    let mut world = World { turn, sockets: Sockets::default(), now };
     for slot in 0..2 {
         world.sockets.sent.push(Vec::new());
         world.turn.open(slot, Peer { form: Form::Json, token: None }, now);

@@ -4,7 +4,7 @@
 use crate::payload::Payload;
 use crate::position::Position;
 use crate::reply::{
-    Connected, HistoryPage, Member, MemberEvent, Message, Outgoing, PresencePage, PresenceSummary, Subscribed,
+    Connected, HistoryPage, Member, Message, Outgoing, PresencePage, PresenceSummary, Subscribed,
 };
 
 /// What the two formats write differently.
@@ -159,33 +159,10 @@ fn add_message<'a>(list: &mut List<'a>, message: &Message<'a>) {
     }
 }
 
-fn kind(what: &Outgoing<'_>) -> &'static str {
-    match what {
-        Outgoing::Connected(_) => "connected",
-        Outgoing::Refreshed { .. } => "refreshed",
-        Outgoing::Subscribed(_) => "subscribed",
-        Outgoing::Unsubscribed { .. } => "unsubscribed",
-        Outgoing::Published { .. } => "published",
-        Outgoing::Presence(_) => "presence",
-        Outgoing::PresenceUpdated => "presence_updated",
-        Outgoing::History(_) => "history",
-        Outgoing::Pong => "pong",
-        Outgoing::Message { .. } => "message",
-        Outgoing::Member { event: MemberEvent::Join, .. } => "join",
-        Outgoing::Member { event: MemberEvent::Leave, .. } => "leave",
-        Outgoing::Member { event: MemberEvent::State, .. } => "presence_state",
-        Outgoing::PresenceReset { .. } => "presence_reset",
-        Outgoing::Gap { .. } => "gap",
-        Outgoing::Ping => "ping",
-        Outgoing::Bye { .. } => "bye",
-        Outgoing::Error { .. } => "error",
-    }
-}
-
 /// Writes one object.
 pub(crate) fn outgoing<W: Writer>(w: &mut W, id: Option<u64>, what: &Outgoing<'_>) {
     let mut list = List::new();
-    list.str("type", kind(what));
+    list.str("type", what.kind());
     list.maybe("id", id, Field::Int);
     match what {
         Outgoing::Connected(connected) => return write_connected(w, list, connected),

@@ -102,6 +102,32 @@ pub enum Outgoing<'a> {
     },
 }
 
+impl Outgoing<'_> {
+    /// Its `type` on the wire.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Connected(_) => "connected",
+            Self::Refreshed { .. } => "refreshed",
+            Self::Subscribed(_) => "subscribed",
+            Self::Unsubscribed { .. } => "unsubscribed",
+            Self::Published { .. } => "published",
+            Self::Presence(_) => "presence",
+            Self::PresenceUpdated => "presence_updated",
+            Self::History(_) => "history",
+            Self::Pong => "pong",
+            Self::Message { .. } => "message",
+            Self::Member { event: MemberEvent::Join, .. } => "join",
+            Self::Member { event: MemberEvent::Leave, .. } => "leave",
+            Self::Member { event: MemberEvent::State, .. } => "presence_state",
+            Self::PresenceReset { .. } => "presence_reset",
+            Self::Gap { .. } => "gap",
+            Self::Ping => "ping",
+            Self::Bye { .. } => "bye",
+            Self::Error { .. } => "error",
+        }
+    }
+}
+
 /// Fields of `connected`.
 #[derive(Clone, Debug)]
 pub struct Connected<'a> {

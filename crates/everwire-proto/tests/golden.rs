@@ -74,7 +74,7 @@ fn what_the_server_says_is_written_byte_for_byte() {
         let mut written = Vec::new();
         json::encode(*id, what, &mut written);
         assert_eq!(String::from_utf8_lossy(&written), golden.frame, "{}", golden.name);
-        kinds.insert(replies::kind(what));
+        kinds.insert(what.kind());
     }
     assert_eq!(kinds, replies::KINDS.into(), "kinds that a server says");
     for code in ErrorCode::ALL {

@@ -37,29 +37,6 @@ const TIME: u64 = 1_767_225_600_000;
 
 type Case = (&'static str, (Option<u64>, Outgoing<'static>));
 
-pub(crate) fn kind(what: &Outgoing<'_>) -> &'static str {
-    match what {
-        Outgoing::Connected(_) => "connected",
-        Outgoing::Refreshed { .. } => "refreshed",
-        Outgoing::Subscribed(_) => "subscribed",
-        Outgoing::Unsubscribed { .. } => "unsubscribed",
-        Outgoing::Published { .. } => "published",
-        Outgoing::Presence(_) => "presence",
-        Outgoing::PresenceUpdated => "presence_updated",
-        Outgoing::History(_) => "history",
-        Outgoing::Pong => "pong",
-        Outgoing::Message { .. } => "message",
-        Outgoing::Member { event: MemberEvent::Join, .. } => "join",
-        Outgoing::Member { event: MemberEvent::Leave, .. } => "leave",
-        Outgoing::Member { event: MemberEvent::State, .. } => "presence_state",
-        Outgoing::PresenceReset { .. } => "presence_reset",
-        Outgoing::Gap { .. } => "gap",
-        Outgoing::Ping => "ping",
-        Outgoing::Bye { .. } => "bye",
-        Outgoing::Error { .. } => "error",
-    }
-}
-
 pub(crate) fn all() -> Vec<Case> {
     let mut all = Vec::new();
     for part in [connected(), subscribed(), published(), presence(), members(), messages(), gaps(), life()] {
