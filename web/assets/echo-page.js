@@ -4,6 +4,10 @@ import { offerCopies } from './copy.js';
 
 offerCopies();
 
+// The example stands in the page with the address of dev mode; this server may have another.
+const short = document.getElementById('short');
+short.textContent = short.textContent.replace('ws://localhost:8765', location.origin.replace('http', 'ws'));
+
 const source = document.getElementById('source');
 try {
   const answer = await fetch('/assets/echo.js');
@@ -12,7 +16,3 @@ try {
 } catch (fault) {
   source.textContent = `The file could not be read: ${fault.message}`;
 }
-
-// The example stands in the page with the address of dev mode; this server may have another.
-const short = document.getElementById('short');
-short.textContent = short.textContent.replace('ws://localhost:8765', location.origin.replace('http', 'ws'));
