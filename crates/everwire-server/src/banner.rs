@@ -29,6 +29,11 @@ impl Addresses {
         }
     }
 
+    /// The addresses under the `Host` of a request; without one, those on this machine.
+    pub fn asked_at(host: &str, port: u16) -> Self {
+        if host.is_empty() { Self::at(&format!("localhost:{port}")) } else { Self::at(host) }
+    }
+
     /// The addresses of a listener; what this machine alone can reach, or all of it, is `localhost`.
     pub fn of(addr: SocketAddr) -> Self {
         let own = addr.ip().is_loopback() || addr.ip().is_unspecified();

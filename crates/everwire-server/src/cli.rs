@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::read_origin;
 use crate::listen::Listen;
 
 /// A real-time server: keeps a WebSocket open to each user and moves messages at once, in order, without silent loss.
@@ -24,6 +25,9 @@ pub enum Verb {
         /// Listen here instead of port 8765 of both loopbacks; may be repeated, port 0 takes any free one
         #[arg(long, value_name = "HOST:PORT")]
         listen: Vec<Listen>,
+        /// Admit pages of this origin too, such as http://mybox.local:8765; may be repeated
+        #[arg(long, value_name = "ORIGIN", value_parser = read_origin)]
+        origin: Vec<String>,
     },
     /// Run with a config file; what it does not allow is denied
     Serve {
@@ -56,7 +60,9 @@ mod tests {
     fn the_forms_of_the_manual() {
         assert!(Cli::try_parse_from(["everwire"]).unwrap().command.is_none());
         let two = ["everwire", "dev", "--listen", "127.0.0.1:0", "--listen", "[::1]:0"];
-        let Some(Verb::Dev { listen }) = Cli::try_parse_from(two).unwrap().command else { panic!("not dev") };
+        let Some(Verb::Dev { listen, .. }) = Cli::try_parse_from(two).unwrap().command else {
+            panic!("not dev")
+        };
         assert_eq!(listen, ["127.0.0.1:0", "[::1]:0"].map(|l| l.parse().unwrap()));
         for bad in
             [&["everwire", "serve"][..], &["everwire", "dve"], &["everwire", "dev", "--listen", "8765"]]

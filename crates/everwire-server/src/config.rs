@@ -5,6 +5,7 @@ mod file;
 
 use everwire_engine::channel::Namespaces;
 use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
+use everwire_proto::ws::origin;
 
 use crate::listen::Listen;
 
@@ -12,6 +13,19 @@ pub use self::section::{Fault, Faults};
 
 /// The port, unless another one is asked for.
 pub const PORT: u16 = 8765;
+
+/// An origin as a config or a flag names it.
+///
+/// # Errors
+/// What to write instead.
+pub fn read_origin(text: &str) -> Result<String, String> {
+    if origin::is_well_formed(text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is no origin; write scheme and host, with a port if it has one and nothing behind it: https://app.example.com"
+    ))
+}
 
 /// Which of the two ways of running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

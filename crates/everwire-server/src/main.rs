@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let begun = Instant::now();
-    let verb = Cli::parse().command.unwrap_or(Verb::Dev { listen: Vec::new() });
+    let verb = Cli::parse().command.unwrap_or(Verb::Dev { listen: Vec::new(), origin: Vec::new() });
     if let Verb::Version { json } = verb {
         return print_version(json);
     }
@@ -63,8 +63,8 @@ fn config_of(verb: &Verb) -> Result<Config, String> {
         Verb::Serve { config, listen } => {
             (Config::load(config).map_err(|faults| faults.to_string())?, listen.as_slice())
         }
-        Verb::Dev { listen } => (dev()?, listen.as_slice()),
-        Verb::Version { .. } => (dev()?, &[][..]),
+        Verb::Dev { listen, origin } => (dev(origin)?, listen.as_slice()),
+        Verb::Version { .. } => (dev(&[])?, &[][..]),
     };
     if !listen.is_empty() {
         config.listen = listen.to_vec();
@@ -72,11 +72,11 @@ fn config_of(verb: &Verb) -> Result<Config, String> {
     Ok(config)
 }
 
-fn dev() -> Result<Config, String> {
+fn dev(origins: &[String]) -> Result<Config, String> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| format!("the system gives no randomness: {error}"))?;
     let key = ApiKey::new(&format!("dev-{:032x}", u128::from_le_bytes(bits)));
-    Ok(Config { api_keys: vec![key], ..Config::dev() })
+    Ok(Config { api_keys: vec![key], origins: origins.to_vec(), ..Config::dev() })
 }
 
 fn run(config: Config, verb: &Verb, begun: Instant) -> ExitCode {

@@ -4,13 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use everwire_engine::channel::{Access, HistoryLimits, Namespaces, OnSlow, Options, Who};
-use everwire_proto::ws::origin;
 use toml::de::DeTable;
 
 use crate::listen::NoAddress;
 
 use super::section::{Fault, Faults, Section, line_of};
-use super::{ApiKey, Config, Mode};
+use super::{ApiKey, Config, Mode, read_origin};
 
 const U32: u64 = u32::MAX as u64;
 const DAY_MS: u64 = 86_400_000;
@@ -72,10 +71,10 @@ fn read_root(mut root: Section<'_>) -> (Config, Vec<Fault>) {
     let mut config = serve();
     listen(&mut root, &mut config);
     for (origin, at) in root.texts("origins") {
-        if !origin::is_well_formed(&origin) {
-            root.fault("origins", at, format!("{origin:?} is no origin; write https://app.example.com"));
+        match read_origin(&origin) {
+            Ok(origin) => config.origins.push(origin),
+            Err(words) => root.fault("origins", at, words),
         }
-        config.origins.push(origin);
     }
     for (key, at) in root.texts("api_keys") {
         if key.len() < KEY_BYTES {

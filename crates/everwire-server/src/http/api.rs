@@ -184,6 +184,7 @@ fn refusal(status: StatusCode, deny: &Deny) -> Response<Body> {
 pub(crate) fn refuse(status: StatusCode, words: &str) -> Response<Body> {
     let code = match status {
         StatusCode::FORBIDDEN => ErrorCode::PermissionDenied,
+        StatusCode::NOT_FOUND => ErrorCode::UnknownType,
         _ => ErrorCode::BadRequest,
     };
     refusal(status, &Deny::new(code, words))

@@ -37,6 +37,8 @@ fn wrong_usage_is_2_and_says_what_is_right() {
         (&["dev", "--lisen", "localhost:1"], "'--listen'"),
         (&["dev", "--listen"], "<HOST:PORT>"),
         (&["dev", "--listen", "8765"], "write localhost:8765"),
+        (&["dev", "--origin", "mybox.local"], "\"mybox.local\" is no origin; write scheme and host"),
+        (&["dev", "--origin", "http://mybox.local/"], "nothing behind it"),
         (&["dev", "--listen", "localhost"], "such as localhost:8765"),
         (&["serve", "--config", "f", "--listen", "example.org:80"], "names are not looked up"),
         (&["version", "--jsn"], "'--json'"),

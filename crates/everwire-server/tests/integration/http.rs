@@ -193,6 +193,7 @@ fn where_there_is_nothing_a_person_gets_a_page_and_a_program_an_error() {
     let (head, error) = world.http("GET", "/nothing", "", "");
     assert!(head.starts_with("http/1.1 404") && head.contains("application/json"), "{head}");
     assert!(error.contains("there is nothing at this address"), "{error}");
+    assert!(error.contains("\"unknown_type\""), "{error}");
     let (head, _) = world.http("POST", "/nothing", "Accept: text/html\r\n", "");
     assert!(head.starts_with("http/1.1 404") && head.contains("application/json"), "{head}");
 }

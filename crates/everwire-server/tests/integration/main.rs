@@ -20,5 +20,6 @@ mod http;
 mod pressure;
 mod sessions;
 mod shutdown;
+mod signposts;
 mod storm;
 mod upgrade;
