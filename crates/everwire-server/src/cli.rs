@@ -1,10 +1,12 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
-use crate::config::read_origin;
+use crate::config::{PORT, read_origin};
 use crate::listen::Listen;
 
 /// A real-time server: keeps a WebSocket open to each user and moves messages at once, in order, without silent loss.
@@ -46,6 +48,49 @@ pub enum Verb {
     },
 }
 
+impl Cli {
+    /// Reads the arguments; the program's name is the first.
+    ///
+    /// # Errors
+    /// As the grammar has it, with a tip where we know what was meant.
+    pub fn read(args: &[OsString]) -> Result<Self, clap::Error> {
+        Self::try_parse_from(args).map_err(|mut error| {
+            if let Some(tip) = tip(&error, args) {
+                error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+            }
+            error
+        })
+    }
+}
+
+/// What to write instead, for habits that other servers have taught.
+fn tip(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    if error.kind() == ErrorKind::MissingRequiredArgument {
+        let serve = args.get(1).is_some_and(|verb| verb == "serve");
+        return serve.then(|| {
+            "everwire serve --config everwire.toml; for a first try `everwire dev` needs no config".to_owned()
+        });
+    }
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return None };
+    match unknown.as_str() {
+        "--port" | "-p" => {
+            let port = port_in(args).unwrap_or(PORT);
+            Some(format!("a port is part of the address: --listen 127.0.0.1:{port}"))
+        }
+        "--config" | "-c" => Some("a config is for serve: everwire serve --config FILE".to_owned()),
+        "--listen" | "--origin" => Some(format!("say which command is meant: everwire dev {unknown} ...")),
+        _ => None,
+    }
+}
+
+/// The number behind `--port` or `-p`, or in it.
+fn port_in(args: &[OsString]) -> Option<u16> {
+    let mut args = args.iter().filter_map(|arg| arg.to_str());
+    let given = args.find_map(|arg| arg.strip_prefix("--port").or_else(|| arg.strip_prefix("-p")))?;
+    let given = if given.is_empty() { args.next()? } else { given.trim_start_matches('=') };
+    given.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +113,27 @@ mod tests {
             [&["everwire", "serve"][..], &["everwire", "dve"], &["everwire", "dev", "--listen", "8765"]]
         {
             assert_eq!(Cli::try_parse_from(bad).unwrap_err().exit_code(), 2, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn habits_get_a_tip() {
+        for (args, tip) in [
+            (&["dev", "--port", "1234"][..], "--listen 127.0.0.1:1234"),
+            (&["dev", "--port=1234"], "--listen 127.0.0.1:1234"),
+            (&["-p", "1234"], "--listen 127.0.0.1:1234"),
+            (&["-p1234"], "--listen 127.0.0.1:1234"),
+            (&["dev", "--port"], "--listen 127.0.0.1:8765"),
+            (&["serve", "--port", "x", "--config", "f"], "--listen 127.0.0.1:8765"),
+            (&["--listen", "127.0.0.1:0"], "everwire dev --listen"),
+            (&["dev", "--config", "f"], "everwire serve --config FILE"),
+            (&["serve"], "everwire serve --config everwire.toml"),
+        ] {
+            let args: Vec<OsString> = ["everwire"].iter().chain(args).map(Into::into).collect();
+            let error = Cli::read(&args).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{args:?}");
+            let words = error.to_string();
+            assert!(words.contains("  tip: ") && words.contains(tip), "{args:?}: {words}");
         }
     }
 }

@@ -4,7 +4,6 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser as _;
 use everwire_server::app::{self, StartError};
 use everwire_server::cli::{Cli, Verb};
 use everwire_server::config::{ApiKey, Config, PORT};
@@ -14,7 +13,9 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let begun = Instant::now();
-    let verb = Cli::parse().command.unwrap_or(Verb::Dev { listen: Vec::new(), origin: Vec::new() });
+    let args: Vec<_> = std::env::args_os().collect();
+    let cli = Cli::read(&args).unwrap_or_else(|error| error.exit());
+    let verb = cli.command.unwrap_or(Verb::Dev { listen: Vec::new(), origin: Vec::new() });
     if let Verb::Version { json } = verb {
         return print_version(json);
     }
@@ -106,15 +107,27 @@ fn explain(error: &StartError, verb: &Verb) -> String {
     let StartError::Taken(addr) = error else { return error.to_string() };
     let known = if addr.port() == PORT { ", perhaps another Everwire" } else { "" };
     let other = Listen::BothLoopbacks(if addr.port() == PORT { PORT + 1 } else { 0 });
+    let program = as_started();
     let again = match verb {
         Verb::Serve { config, .. } => {
-            format!("everwire serve --config {} --listen {other}", config.display())
+            format!("{program} serve --config {} --listen {other}", config.display())
         }
-        _ => format!("everwire dev --listen {other}"),
+        _ => format!("{program} dev --listen {other}"),
     };
     let port = addr.port();
     format!(
         "{error}{known}. See which one it is, and stop it:\n\n    ss -ltnp 'sport = :{port}'\n\n\
          or take another port:\n\n    {again}\n"
     )
+}
+
+/// How this program was started, for a line to type that works where the first one did.
+fn as_started() -> String {
+    // Cargo sets it for the program that it runs.
+    if std::env::var_os("CARGO_PKG_NAME").is_some() {
+        return if cfg!(debug_assertions) { "cargo run --" } else { "cargo run --release --" }.to_owned();
+    }
+    std::env::args_os()
+        .next()
+        .map_or_else(|| "everwire".to_owned(), |name| name.to_string_lossy().into_owned())
 }
