@@ -3,7 +3,7 @@
 mod section;
 mod file;
 
-use everwire_engine::channel::Namespaces;
+use everwire_engine::channel::{Namespaces, Who};
 use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
 use everwire_proto::ws::origin;
 
@@ -131,11 +131,36 @@ impl Config {
             shards: 0,
         }
     }
+
+    /// Whether anybody's page may do in a channel what our demos do: listen, see who is there, and speak.
+    pub fn is_open_to_pages(&self, channel: &str) -> bool {
+        let Some(options) = self.namespaces.options_of(channel) else { return false };
+        let access = &options.access;
+        let all = [access.subscribe, access.publish, access.presence].iter().all(|who| *who == Who::Anyone);
+        all && options.presence && !self.connect_required
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_demo_needs_all_that_it_does() {
+        assert!(Config::dev().is_open_to_pages("demo:wire"));
+        let whole = "access = { subscribe = \"anyone\", publish = \"anyone\", presence = \"anyone\" }\npresence = true\n";
+        let open = |root: &str, section: &str| {
+            let text = format!("{root}\n[namespaces.demo]\n{section}");
+            Config::read("f", &text).unwrap().is_open_to_pages("demo:wire")
+        };
+        assert!(open("", whole));
+        for left_out in ["subscribe = \"anyone\", ", "publish = \"anyone\", ", "presence = true\n"] {
+            assert!(!open("", &whole.replace(left_out, "")), "{left_out}");
+        }
+        assert!(!open("", &whole.replace("presence = \"anyone\"", "presence = \"authenticated\"")));
+        assert!(!open("connect_required = true", whole));
+        assert!(!Config::read("f", "").unwrap().is_open_to_pages("demo:wire"));
+    }
 
     #[test]
     fn a_key_is_compared_whole_and_never_printed() {

@@ -34,6 +34,10 @@ pub(super) fn stats(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Vec<u
         "channels": site.node.channel_count(),
         "messages": site.node.counters.published.load(Ordering::Relaxed),
         "mode": site.config.mode.as_str(),
+        // What our pages need; one that lacks it says so instead of waiting.
+        "echo": site.config.echo,
+        "demo": site.config.is_open_to_pages("demo:wire"),
+        "chat": site.config.is_open_to_pages("chat:lobby"),
         "addresses": Value::Object(addresses),
     });
     stats.to_string().into_bytes()
