@@ -34,6 +34,12 @@ pub enum Verb {
         #[arg(long, value_name = "HOST:PORT")]
         listen: Vec<Listen>,
     },
+    /// Measure a server: this one, or any other that speaks WebSocket
+    Bench {
+        /// What to measure
+        #[command(subcommand)]
+        task: everwire_bench::cli::Task,
+    },
     /// Print the version
     Version {
         /// As JSON

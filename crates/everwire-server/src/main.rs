@@ -15,10 +15,11 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let begun = Instant::now();
     let verb = Cli::parse().command.unwrap_or(Verb::Dev { listen: Vec::new() });
-    if let Verb::Version { json } = verb {
-        return print_version(json);
+    match &verb {
+        Verb::Version { json } => return print_version(*json),
+        Verb::Bench { task } => return everwire_bench::cli::run(task),
+        Verb::Dev { .. } | Verb::Serve { .. } => log_to_stderr(),
     }
-    log_to_stderr();
     match config_of(&verb) {
         Ok(config) => run(config, &verb, begun),
         Err(faults) => {
@@ -64,7 +65,7 @@ fn config_of(verb: &Verb) -> Result<Config, String> {
             (Config::load(config).map_err(|faults| faults.to_string())?, listen.as_slice())
         }
         Verb::Dev { listen } => (dev()?, listen.as_slice()),
-        Verb::Version { .. } => (dev()?, &[][..]),
+        Verb::Version { .. } | Verb::Bench { .. } => (dev()?, &[][..]),
     };
     if !listen.is_empty() {
         config.listen = listen.to_vec();
