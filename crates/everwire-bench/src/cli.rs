@@ -74,7 +74,9 @@ fn perform(task: &Task) -> Result<bool> {
         Task::Goals { names, blocks } => {
             let bench = Bench::new(blocks.rounds())?;
             let mut met = true;
-            for name in if names.is_empty() { goals::NAMES.map(str::to_owned).to_vec() } else { names.clone() } {
+            for name in
+                if names.is_empty() { goals::NAMES.map(str::to_owned).to_vec() } else { names.clone() }
+            {
                 let findings = goals::goal(bench, &name)?;
                 print(&findings, blocks.json)?;
                 met &= findings.iter().all(Finding::is_met);

@@ -86,7 +86,9 @@ pub(super) fn protocol(bench: Bench, conns: usize, in_flight: usize) -> Result<F
     let pair = alternate(&mut floor, &mut figure, bench.rounds)?;
     Ok(Finding {
         goal: "S6",
-        what: format!("publish, acknowledgement and message back, {conns} connections, {in_flight} in flight"),
+        what: format!(
+            "publish, acknowledgement and message back, {conns} connections, {in_flight} in flight"
+        ),
         floor: format!("{} through /echo/raw", per_second(pair.floor_ns)),
         figure: per_second(pair.figure_ns),
         value: 1.0 / pair.ratio,

@@ -36,7 +36,12 @@ pub(super) fn payload() -> String {
     text
 }
 
-pub(super) fn server_side(swarm: &Shared, server: &Server, subscribers: usize, waiting: usize) -> Result<FanOut> {
+pub(super) fn server_side(
+    swarm: &Shared,
+    server: &Server,
+    subscribers: usize,
+    waiting: usize,
+) -> Result<FanOut> {
     let crowd = ours(server, false)?;
     let dialect = Dialect::everwire();
     let publisher = crowd.open(&mut swarm.borrow_mut(), 1, |_| None)?[0];

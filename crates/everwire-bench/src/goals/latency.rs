@@ -100,7 +100,12 @@ pub(super) fn beat(bench: Bench, subscribers: usize, per_second: u32) -> Result<
         write_frame(&mut out, Opcode::Text, object.as_bytes());
         out
     };
-    let side = |publisher, message| Side { swarm: swarm.clone(), publisher, message, subscribers: subscribers as u64 };
+    let side = |publisher, message| Side {
+        swarm: swarm.clone(),
+        publisher,
+        message,
+        subscribers: subscribers as u64,
+    };
     let floor = side(first, Box::new(delivered));
     let figure = side(publisher, Box::new(published));
     let every = Duration::from_secs(1) / per_second;
@@ -123,7 +128,10 @@ pub(super) fn beat(bench: Bench, subscribers: usize, per_second: u32) -> Result<
         let void = if spread > UNSTEADY { "VOID, the floor was unsteady: " } else { "" };
         Finding {
             goal: "S9",
-            what: format!("{name} at {} deliveries/s to {subscribers}", subscribers as u64 * u64::from(per_second)),
+            what: format!(
+                "{name} at {} deliveries/s to {subscribers}",
+                subscribers as u64 * u64::from(per_second)
+            ),
             floor: format!("{:.2} ms", median(floor) / 1e3),
             figure: format!("{:.2} ms", median(figure) / 1e3),
             value: median(&ratios),

@@ -63,7 +63,15 @@ pub(super) fn recover(bench: Bench, conns: usize, missed: u64) -> Result<Vec<Fin
     let seconds = wall_ns as f64 / 1e9;
     let figure = format!("{seconds:.2} s");
     let (limit, floor) = (3.0, String::new());
-    let all = Finding { what: format!("{what}: all are back"), figure, value: seconds, limit, floor, more_is_better: false, ..whole.clone() };
+    let all = Finding {
+        what: format!("{what}: all are back"),
+        figure,
+        value: seconds,
+        limit,
+        floor,
+        more_is_better: false,
+        ..whole.clone()
+    };
     Ok(vec![whole, all])
 }
 
