@@ -39,6 +39,12 @@ enum Task {
         #[arg(long, value_name = "N")]
         steps: Option<u64>,
     },
+    /// Measures a release build against its goals: `everwire bench` with these words
+    Bench {
+        /// What to measure, and how: `smoke`, `goals S1 S5`, ...
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        words: Vec<String>,
+    },
     /// The public Autobahn suite against a release build, if a folder brings it
     Conformance {
         /// The folder, with its `run.sh URL OUT`
@@ -75,6 +81,7 @@ fn perform(task: Task) -> Result<()> {
             }
         }
         Task::Sim { seeds, from, steps } => long::simulate(&root, seeds, from, steps),
+        Task::Bench { words } => long::bench(&root, &words),
         Task::Conformance { dir } => long::conformance(&root, dir),
     }
 }
@@ -117,7 +124,7 @@ mod tests {
     #[test]
     fn the_help_names_every_task() {
         let help = Cli::command().render_help().to_string();
-        for task in ["test", "tidy", "sim", "conformance"] {
+        for task in ["test", "tidy", "sim", "bench", "conformance"] {
             assert!(help.contains(&format!("\n  {task} ")), "{help}");
         }
     }

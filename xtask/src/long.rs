@@ -20,6 +20,12 @@ fn simulation(root: &Path, seeds: Option<u64>, from: Option<u64>, steps: Option<
     given.fold(Call::new(root, words), |call, (name, value)| call.with(name, value.to_string()))
 }
 
+/// Runs `everwire bench` of a fresh release build; it ends with 1 where a goal is missed.
+pub fn bench(root: &Path, words: &[String]) -> Result<()> {
+    let binary = server::build(root, true)?;
+    words.iter().fold(Call::new(root, "").arg(binary).arg("bench"), Call::arg).run()
+}
+
 /// Runs the public Autobahn suite against the bare echo of a fresh release build. The suite is not ours and not
 /// needed by any test: a folder brings it, with a script `run.sh URL OUT` that ends with its verdict.
 pub fn conformance(root: &Path, suite: Option<PathBuf>) -> Result<()> {

@@ -2,14 +2,15 @@
 
 /// Where a WebSocket is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
+pub struct Address {
     /// A name or an address, without brackets.
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    pub host: String,
+    /// 80 where none was written.
+    pub port: u16,
     /// The `Host` header: as it was written, without the port 80.
-    pub(crate) authority: String,
+    pub authority: String,
     /// Path and query, never empty.
-    pub(crate) target: String,
+    pub target: String,
 }
 
 impl Address {
@@ -17,7 +18,7 @@ impl Address {
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub(crate) fn parse(url: &str) -> Result<Self, &'static str> {
+    pub fn parse(url: &str) -> Result<Self, &'static str> {
         let (scheme, rest) = url.split_once("://").ok_or("write ws://host:port/path")?;
         if scheme.eq_ignore_ascii_case("wss") {
             return Err("this client speaks no TLS: write ws://");

@@ -8,14 +8,16 @@ use crate::address::Address;
 use crate::error::ConnectError;
 
 /// The head of an answer is not read beyond this, bytes.
-pub(crate) const HEAD_BYTES: usize = 16 * 1024;
+pub const HEAD_BYTES: usize = 16 * 1024;
 
 /// Our one offer: no context is kept on either side, since each message stands alone.
 const DEFLATE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 /// The request, and what to hold the answer against.
-pub(crate) struct Asked {
-    pub(crate) request: String,
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// What to send.
+    pub request: String,
     accept: String,
     protocols: Vec<String>,
     compression: bool,
@@ -23,14 +25,16 @@ pub(crate) struct Asked {
 
 /// The head of the server's answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
+pub struct Head {
+    /// The status.
+    pub status: u16,
+    /// Names as they came, values without the white space around them.
+    pub headers: Vec<(String, String)>,
 }
 
 impl Head {
     /// The first header of this name.
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.all(name).first().copied()
     }
 
@@ -43,7 +47,7 @@ impl Head {
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         let text = std::str::from_utf8(bytes).map_err(|_| "its head is not text")?;
         let mut lines = text.split("\r\n");
         let first = lines.next().unwrap_or_default();
@@ -62,7 +66,7 @@ impl Head {
 ///
 /// # Errors
 /// [`ConnectError::Header`].
-pub(crate) fn ask(
+pub fn ask(
     address: &Address,
     key: [u8; 16],
     headers: &[(String, String)],
@@ -103,7 +107,7 @@ impl Asked {
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub(crate) fn check(&self, head: &Head) -> Result<bool, &'static str> {
+    pub fn check(&self, head: &Head) -> Result<bool, &'static str> {
         let has = |name: &str, token: &str| {
             let mut parts = head.all(name).into_iter().flat_map(|v| v.split(','));
             parts.any(|part| part.trim().eq_ignore_ascii_case(token))

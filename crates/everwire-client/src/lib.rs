@@ -21,12 +21,13 @@
 // Bottom to top: a module uses only those above it in this list.
 mod address;
 mod error;
-mod handshake;
+pub mod handshake;
 mod socket;
 mod client;
 
 pub use everwire_proto::payload::Format;
 
+pub use self::address::Address;
 pub use self::client::{Client, Options, Ticket};
 pub use self::error::{ConnectError, Denied, TalkError};
 pub use self::socket::{Dial, Message, Socket};

@@ -40,6 +40,12 @@ pub enum Verb {
         #[arg(long, value_name = "HOST:PORT")]
         listen: Vec<Listen>,
     },
+    /// Measure a server: this one, or any other that speaks WebSocket
+    Bench {
+        /// What to measure
+        #[command(subcommand)]
+        task: everwire_bench::cli::Task,
+    },
     /// Print the version
     Version {
         /// As JSON
@@ -71,7 +77,11 @@ fn tip(error: &clap::Error, args: &[OsString]) -> Option<String> {
             "everwire serve --config everwire.toml; for a first try `everwire dev` needs no config".to_owned()
         });
     }
-    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else { return None };
+    // A load tool has addresses of its own.
+    let bench = args.get(1).is_some_and(|verb| verb == "bench");
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg).filter(|_| !bench) else {
+        return None;
+    };
     match unknown.as_str() {
         "--port" | "-p" => {
             let port = port_in(args).unwrap_or(PORT);

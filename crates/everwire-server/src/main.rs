@@ -16,10 +16,11 @@ fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
     let cli = Cli::read(&args).unwrap_or_else(|error| error.exit());
     let verb = cli.command.unwrap_or(Verb::Dev { listen: Vec::new(), origin: Vec::new() });
-    if let Verb::Version { json } = verb {
-        return print_version(json);
+    match &verb {
+        Verb::Version { json } => return print_version(*json),
+        Verb::Bench { task } => return everwire_bench::cli::run(task),
+        Verb::Dev { .. } | Verb::Serve { .. } => log_to_stderr(),
     }
-    log_to_stderr();
     match config_of(&verb) {
         Ok(config) => run(config, &verb, begun),
         Err(faults) => {
@@ -65,7 +66,7 @@ fn config_of(verb: &Verb) -> Result<Config, String> {
             (Config::load(config).map_err(|faults| faults.to_string())?, listen.as_slice())
         }
         Verb::Dev { listen, origin } => (dev(origin)?, listen.as_slice()),
-        Verb::Version { .. } => (dev(&[])?, &[][..]),
+        Verb::Version { .. } | Verb::Bench { .. } => (dev(&[])?, &[][..]),
     };
     if !listen.is_empty() {
         config.listen = listen.to_vec();

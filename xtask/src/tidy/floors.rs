@@ -11,7 +11,11 @@ const FLOORS: [(&str, &[&str], &[&str]); 7] = [
     ("everwire-proto", &[], &[]),
     ("everwire-engine", &["everwire-proto"], &[]),
     ("everwire-brokers", &["everwire-proto", "everwire-engine"], &[]),
-    ("everwire-server", &["everwire-proto", "everwire-engine", "everwire-brokers"], &["everwire-client"]),
+    (
+        "everwire-server",
+        &["everwire-proto", "everwire-engine", "everwire-brokers", "everwire-bench"],
+        &["everwire-client"],
+    ),
     ("everwire-client", &["everwire-proto"], &[]),
     ("everwire-bench", &["everwire-proto", "everwire-client"], &[]),
     ("xtask", &[], &[]),

@@ -1,0 +1,113 @@
+//! The yardstick: programs that do nothing but what the kernel makes unavoidable. Each is at most 60 lines, speaks no
+//! HTTP and knows no channel, and prints its port first.
+
+mod broadcast;
+mod echo;
+mod hold;
+mod send;
+
+use std::io::{self, BufRead as _, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+
+use clap::Subcommand;
+
+use crate::machine;
+use crate::watched::Watched;
+
+/// A floor program, as the load tool starts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Program {
+    /// Sends each message that its first connection sends to all the others, one `send` each
+    Send {
+        /// Connections besides the first
+        #[arg(long)]
+        conns: usize,
+        /// Bytes of a message
+        #[arg(long)]
+        frame: usize,
+    },
+    /// An epoll loop: whatever one read of any connection brings goes to all of them with one `send` each
+    Broadcast,
+    /// An epoll loop: unmasks the WebSocket frames that it reads and sends them back
+    Echo,
+    /// Accepts and holds connections
+    Hold,
+}
+
+impl Program {
+    /// Is this program until its standard input ends.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn run(self) -> io::Result<()> {
+        // Whoever started it may be gone without having ended it.
+        std::thread::spawn(|| {
+            let _ = io::stdin().read_line(&mut String::new());
+            std::process::exit(0);
+        });
+        match self {
+            Self::Send { conns, frame } => send::run(conns, frame),
+            Self::Broadcast => broadcast::run(),
+            Self::Echo => echo::run(),
+            Self::Hold => hold::run(),
+        }
+    }
+
+    fn words(self) -> Vec<String> {
+        match self {
+            Self::Send { conns, frame } => {
+                ["send", "--conns", &conns.to_string(), "--frame", &frame.to_string()]
+                    .map(str::to_owned)
+                    .into()
+            }
+            Self::Broadcast => vec!["broadcast".to_owned()],
+            Self::Echo => vec!["echo".to_owned()],
+            Self::Hold => vec!["hold".to_owned()],
+        }
+    }
+}
+
+/// A floor program that runs; ended when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its time and memory.
+    pub watched: Watched,
+}
+
+impl Running {
+    /// Starts it on one core: this very binary, under another name of its command line.
+    ///
+    /// # Errors
+    /// The operating system's; a program that says no port.
+    pub fn start(program: Program, core: usize) -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench", "floor-program"]).args(program.words());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = machine::start_on(core, || command.spawn())?;
+        let mut line = String::new();
+        if let Some(said) = child.stdout.take() {
+            BufReader::new(said).read_line(&mut line)?;
+        }
+        let port = line.trim().parse().map_err(|_| io::Error::other("the floor program said no port"))?;
+        let watched = Watched::new(child.id())?;
+        Ok(Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), watched })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Says the port on standard output.
+fn say_port(listener: &std::net::TcpListener) -> io::Result<()> {
+    use std::io::Write as _;
+    writeln!(io::stdout(), "{}", listener.local_addr()?.port())
+}

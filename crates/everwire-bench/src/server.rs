@@ -1,0 +1,85 @@
+//! A server of our own, started for a measurement: on one core, with limits that a load tool does not meet.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use crate::machine;
+use crate::watched::Watched;
+
+/// Everything allowed, and rates that the bench does not reach: all limits stay enforced.
+const CONFIG: &str = r#"
+listen = ["127.0.0.1:0"]
+echo = true
+[limits]
+commands_per_second = 1_000_000
+commands_burst = 1_000_000
+channels = 100_000
+[namespaces.default]
+presence = true
+history = { messages = 1_000 }
+access = { subscribe = "anyone", publish = "anyone", presence = "anyone", history = "anyone" }
+[namespaces.plain]
+access = { subscribe = "anyone", publish = "anyone" }
+"#;
+
+/// A running server; ended when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    config: PathBuf,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its time and memory.
+    pub watched: Watched,
+}
+
+impl Server {
+    /// Starts this very binary as a server on one core; `more` goes to the top of its config.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start(core: usize, more: &str) -> Result<Self> {
+        let name = format!("everwire-bench-{}-{}.toml", std::process::id(), crate::clock::now_ns());
+        let config = std::env::temp_dir().join(name);
+        std::fs::File::create_new(&config)?.write_all(format!("{more}\n{CONFIG}").as_bytes())?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["serve", "--config"]).arg(&config).env("EVERWIRE_LOG", "error");
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = machine::start_on(core, || command.spawn())?;
+        let said = BufReader::new(child.stdout.take().context("it has no output")?);
+        let port = said.lines().map_while(Result::ok).find_map(|line| port(&line));
+        let watched = Watched::new(child.id())?;
+        let port = port.context("the server ended without an address in its banner")?;
+        Ok(Self { child, config, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), watched })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself, and a file of a few lines in the temporary folder harms nobody.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.config);
+    }
+}
+
+fn port(line: &str) -> Option<u16> {
+    let (_, rest) = line.split_once("ws://")?;
+    rest.split_once(':')?.1.split('/').next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_read_from_the_banner() {
+        assert_eq!(port("  socket   ws://localhost:8765/ws"), Some(8765));
+        assert_eq!(port("  socket   ws://127.0.0.1:1/ws"), Some(1));
+        assert_eq!(port("  home   http://localhost:8765/"), None);
+    }
+}
