@@ -20,6 +20,7 @@ pub enum Task {
     Goals {
         /// Such as S1 S5
         names: Vec<String>,
+        /// How long
         #[command(flatten)]
         blocks: Blocks,
     },
