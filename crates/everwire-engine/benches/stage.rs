@@ -68,7 +68,8 @@ pub struct Stage {
 impl Stage {
     /// An empty one, with limits that no job meets.
     pub fn new() -> Self {
-        let limits = NodeLimits { channels: 4_000_000, ..NodeLimits::default() };
+        let limits =
+            NodeLimits { channels: 4_000_000, history_bytes: usize::MAX / 4, ..NodeLimits::default() };
         let shared = Arc::new(Shared {
             inboxes: vec![Arc::new(Inbox::new(limits.inbox_bytes))],
             limits,
@@ -129,6 +130,16 @@ impl Stage {
             if !more {
                 return;
             }
+        }
+    }
+
+    /// So many clients connect, from this slot on, each in a channel of its own: `c0`, `c1` and so on, with one message.
+    pub fn crowd(&mut self, first: u32, count: u32, format: Format) {
+        for i in 0..count {
+            let slot = first + i;
+            self.open(slot, format);
+            self.read(slot, &mut frame(format, &format!(r#"{{"type":"subscribe","channel":"c{i}"}}"#)));
+            self.say(slot, &mut publish(format, &format!("c{i}"), None));
         }
     }
 
