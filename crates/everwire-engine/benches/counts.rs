@@ -27,8 +27,9 @@ const MISSED: u64 = 50;
 /// Does a job so many times; how many operations that were.
 type Job = fn(Format, usize) -> usize;
 
-/// What is counted: name, a number of times that is enough, and how; each in JSON and in MessagePack.
-const JOBS: [(&str, usize, Job); 8] = [
+/// What is counted: name, a number of times that is enough, and how; each in JSON and in MessagePack, but among a
+/// crowd only in JSON: there it is the growth that counts.
+const JOBS: [(&str, usize, Job); 11] = [
     ("fanout", 20, |format, n| fanout(format, n, 1)),
     ("fanout-16", 8, |format, n| fanout(format, n, MERGED)),
     ("publish", 500, one_subscriber),
@@ -37,13 +38,22 @@ const JOBS: [(&str, usize, Job); 8] = [
     ("ping", 500, ping),
     ("subscribe", 500, subscribe),
     ("recover-50", 200, recover),
+    ("nobody-crowd", 500, |format, n| nobody_on(crowded(format), format, n)),
+    ("subscribe-crowd", 500, |format, n| subscribe_on(crowded(format), format, n)),
+    ("recover-50-crowd", 200, |format, n| recover_on(crowded(format), format, n)),
 ];
+
+/// Clients, each in a channel of its own, that have nothing to do with what is counted.
+const CROWD: u32 = 5_000;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [job, n] = &words[..] else {
         for (name, enough, _) in JOBS {
-            println!("{name}-json {enough}\n{name}-msgpack {enough}");
+            println!("{name}-json {enough}");
+            if !name.ends_with("-crowd") {
+                println!("{name}-msgpack {enough}");
+            }
         }
         return;
     };
@@ -89,7 +99,10 @@ fn one_subscriber(format: Format, times: usize) -> usize {
 
 /// A publish to a channel that nobody listens to.
 fn nobody(format: Format, times: usize) -> usize {
-    let mut stage = stage_with(format);
+    nobody_on(stage_with(format), format, times)
+}
+
+fn nobody_on(mut stage: Stage, format: Format, times: usize) -> usize {
     repeat(&mut stage, &mut publish(format, "room", None), times, 0)
 }
 
@@ -108,7 +121,10 @@ fn ping(format: Format, times: usize) -> usize {
 
 /// A subscribe and an unsubscribe of a channel that others are in.
 fn subscribe(format: Format, times: usize) -> usize {
-    let mut stage = stage_with(format);
+    subscribe_on(stage_with(format), format, times)
+}
+
+fn subscribe_on(mut stage: Stage, format: Format, times: usize) -> usize {
     stage.open(1, format);
     stage.say(1, &mut frame(format, r#"{"type":"subscribe","channel":"room"}"#));
     let mut both = frame(format, r#"{"type":"subscribe","id":1,"channel":"room"}"#);
@@ -118,7 +134,10 @@ fn subscribe(format: Format, times: usize) -> usize {
 
 /// A subscribe that recovers 50 messages, and its unsubscribe.
 fn recover(format: Format, times: usize) -> usize {
-    let mut stage = stage_with(format);
+    recover_on(stage_with(format), format, times)
+}
+
+fn recover_on(mut stage: Stage, format: Format, times: usize) -> usize {
     let cell = stage.turn.node().find("room").expect("it was published to");
     let top = cell.top();
     let since = format!(r#"{{"epoch":"{}","offset":{}}}"#, top.epoch.as_str(), top.offset - MISSED);
@@ -142,6 +161,13 @@ fn stage_with(format: Format) -> Stage {
     for _ in 0..KEPT {
         stage.say(0, &mut bytes);
     }
+    stage
+}
+
+/// The same among a crowd.
+fn crowded(format: Format) -> Stage {
+    let mut stage = stage_with(format);
+    stage.crowd(2, CROWD, format);
     stage
 }
 

@@ -58,7 +58,7 @@ impl Node {
         // Every number once in a while, far apart; 2^32 divided by the golden ratio.
         self.next = self.next.wrapping_add(0x9e37_79b9);
         let among = if spread { self.size } else { self.size.min(BLOCK) };
-        u32::try_from(u64::from(self.next) * u64::from(among) >> 32).expect("it is below `among`")
+        u32::try_from((u64::from(self.next) * u64::from(among)) >> 32).expect("it is below `among`")
     }
 
     /// One block of an operation: nanoseconds of each.

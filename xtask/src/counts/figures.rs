@@ -20,6 +20,11 @@ const PROMISED: [(&str, f64); 4] = [
     ("fanout-16-msgpack", 70.0),
 ];
 
+/// Among a crowd of thousands an operation may cost so many times what it costs alone.
+const GROWTH: f64 = 1.1;
+/// How the jobs of an operation among a crowd are called.
+const CROWD: &str = "-crowd";
+
 /// What one operation costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cost {
@@ -107,6 +112,15 @@ impl Figures {
                 let text = format!("{job}: {:.1} instructions, and {most} are promised", cost.instructions);
                 verdict.refused.push(text);
             }
+            if let Some(alone) = job.contains(CROWD).then(|| new.cost(&job.replace(CROWD, ""))).flatten()
+                && cost.instructions > alone.instructions * GROWTH
+            {
+                verdict.refused.push(format!(
+                    "{job}: {:.1} instructions, and {:.1} without the crowd: something grows with the number of \
+                     channels or connections",
+                    cost.instructions, alone.instructions
+                ));
+            }
             match self.cost(job) {
                 Some(old) => verdict.compare(job, old, *cost, slack),
                 None => verdict.refused.push(format!("{job} has no figure yet")),
@@ -178,6 +192,15 @@ mod tests {
         let verdict = old.judge(&figures("b", &[("x", 120.0, 1.0)]));
         assert_eq!((verdict.told.len(), verdict.refused.len()), (1, 0));
         assert_eq!(old.judge(&figures("b", &[("x", 130.0, 1.0)])).refused.len(), 1);
+    }
+
+    #[test]
+    fn growth_is_refused() {
+        let judged = |crowd: f64| {
+            let new = figures("a", &[("nobody-json", 100.0, 0.0), ("nobody-crowd-json", crowd, 0.0)]);
+            new.judge(&new).refused.len()
+        };
+        assert_eq!((judged(109.0), judged(111.0)), (0, 1));
     }
 
     #[test]
