@@ -114,6 +114,35 @@ test('a refused token ends in closed, with the server\'s words, and nothing is t
   await close();
 }));
 
+test('an address with no Everwire behind it is told on the console after five tries, once', () => withServer({}, async (server) => {
+  const { page, faults, close } = await browser.open(`${server.url}/docs/errors`);
+  const told = page.waitForEvent('console', (message) => message.type() === 'warning');
+  await page.evaluate(async () => {
+    const { connect } = await import('/sdk/everwire.js');
+    const client = connect('/wrong', { env: { random: () => 0 } });
+    globalThis.count = 0;
+    client.on('state', ({ state }) => (globalThis.count += state === 'waiting'));
+    client.open();
+  });
+  const words = (await told).text();
+  for (const part of [`${server.ws}/wrong`, 'Everwire is at /ws', 'origin']) assert.ok(words.includes(part), words);
+  await page.waitForFunction(() => globalThis.count > 6);
+  assert.deepEqual(own(faults), [words]);
+  await close();
+}));
+
+test('what can be no address rejects in a page too', () => withServer({}, async (server) => {
+  const { page, close } = await browser.open(`${server.url}/docs/errors`);
+  const refused = (url) => page.evaluate(async (given) => {
+    const { connect } = await import('/sdk/everwire.js');
+    return connect(given).channel('a').publish(1).catch(({ code, message }) => `${code}: ${message}`);
+  }, url);
+  for (const url of ['not a url', 'ftp://x', 'localhost:8765/ws']) {
+    assert.equal(await refused(url), `closed: no connection can be made to '${url}': one looks like wss://example.com/ws, or like /ws in a page that the server sent`);
+  }
+  await close();
+}));
+
 test('a server that wants a token: the chat says so in words, and offers to try again', () => withServer({ config: `connect_required = true\npages = true\n[namespaces.chat]\npresence = true\n${OPEN}` }, async (server) => {
   const { page, faults, close, text } = await browser.open(`${server.url}/demos/chat`);
   await shows(page, '#why', 'The server ended the connection for good: this server wants a token in `connect`.');
