@@ -33,12 +33,13 @@ function connect() {
       show('disconnected', 'disconnected');
     } else if (opened) {
       show('error', 'error: the connection was lost (code ' + event.code + ')');
-      write('problem', 'The connection was lost: the server was stopped, or the network is gone. '
-        + 'Start the server again if it is yours, then press Connect.');
+      write('problem', 'The connection was lost: the server was stopped, or '
+        + 'the network is gone. Start the server again if it is yours, '
+        + 'then press Connect.');
     } else {
       show('error', 'error: no connection (code ' + event.code + ')');
-      write('problem', 'No connection could be made: nobody answers at ' + address + '. '
-        + 'Does the server run? Start it, then press Connect.');
+      write('problem', 'No connection could be made: nobody answers at '
+        + address + '. Does the server run? Start it, then press Connect.');
     }
   };
 }
@@ -80,13 +81,15 @@ function write(kind, message) {
   line.className = kind;
   line.append(time, ' ', arrow, ' ', words);
   log.append(line);
-  requestAnimationFrame(() => { log.parentElement.scrollTop = log.scrollHeight; });
+  requestAnimationFrame(() => {
+    log.parentElement.scrollTop = log.scrollHeight;
+  });
 
   // A page with a line for everything would become slow.
   if (log.children.length <= KEEP) return;
   log.firstChild.remove();
   dropped += 1;
-  older.textContent = 'Not shown any more: the ' + dropped + (dropped === 1 ? ' oldest line.' : ' oldest lines.');
+  older.textContent = 'Lines that are not shown any more: ' + dropped;
 }
 
 connect();

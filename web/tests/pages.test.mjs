@@ -209,7 +209,7 @@ test('echo: a thousand messages leave a short log at its end, which says how muc
   });
   await shows(page, '#log li:last-child span', 'Server received: number 1000.');
   assert.equal(await page.locator('#log li').count(), 200);
-  await shows(page, '#older', 'Not shown any more: the 1800 oldest lines.');
+  await shows(page, '#older', 'Lines that are not shown any more: 1800');
   assert.equal(await page.evaluate(() => globalThis.added), 2000);
   await page.waitForFunction(() => {
     const { scrollTop, scrollHeight, clientHeight } = document.querySelector('.said');
