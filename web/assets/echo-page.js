@@ -7,7 +7,7 @@ offerCopies();
 /** Whether this server says that it has no echo. */
 async function withoutEcho() {
   try {
-    const answer = await fetch('/stats');
+    const answer = await fetch('/stats', { signal: AbortSignal.timeout(5_000) });
     return (await answer.json()).echo === false;
   } catch {
     return false; // Not told. The echo itself will say how things stand.

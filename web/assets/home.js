@@ -126,7 +126,7 @@ let off = false;
 /** What the server says about itself. The figures move; the addresses are shown once. */
 async function stats() {
   try {
-    const answer = await fetch('/stats');
+    const answer = await fetch('/stats', { signal: AbortSignal.timeout(5_000) });
     if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
     const told = await answer.json();
     show(told);

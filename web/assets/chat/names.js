@@ -21,37 +21,47 @@ const alike = (name) => name.normalize('NFKC').replace(/\p{Cf}/gu, '').trim().to
 
 /** The names in one room. */
 export class Names {
-  /** By client. Who has left keeps the number on what was said, and the next of that name may have it. @type {Map<string, Called>} */
+  /** By client. Who has left keeps the number on what was said, and the next of that name may have it. @type {Map<string, Called & { key: string }>} */
   #known = new Map();
 
   /** These are here now. @param {any[]} members */
   here(members) {
-    /** @type {Map<string, Set<number>>} */
-    const taken = new Map();
-    const take = ({ client, name }, wanted) => {
-      const numbers = taken.get(alike(name)) ?? new Set();
-      taken.set(alike(name), numbers);
-      let number = wanted;
-      while (numbers.has(number)) number++;
-      numbers.add(number);
-      this.#known.set(client, { name, number });
-    };
-    const all = members.map(({ client, state }) => ({ client, name: shown(state?.name), since: Number(state?.since) || 0 }));
-    const same = (one) => this.#known.has(one.client) && alike(this.#known.get(one.client).name) === alike(one.name);
-    // Who has a number keeps it. To the others they go in the order of their coming, which is the same on every screen.
-    for (const one of all.filter(same)) take(one, this.#known.get(one.client).number);
-    const fresh = all.filter((one) => one.name && !same(one));
-    fresh.sort((a, b) => a.since - b.since || (a.client < b.client ? -1 : 1));
-    for (const one of fresh) take(one, 1);
+    /** @type {Map<string, any[]>} */
+    const groups = new Map();
+    for (const { client, state } of members) {
+      const name = shown(state?.name);
+      const key = alike(name);
+      if (name) groups.set(key, [...(groups.get(key) ?? []), { client, name, key, since: Number(state.since) || 0 }]);
+    }
+    for (const group of groups.values()) this.#number(group);
+    const here = new Set(members.map((one) => one.client));
     for (const client of this.#known.keys()) {
       if (this.#known.size <= REMEMBERED) break;
-      if (!all.some((one) => one.client === client)) this.#known.delete(client);
+      if (!here.has(client)) this.#known.delete(client);
     }
+  }
+
+  /** Gives numbers to those of one name. @param {any[]} group */
+  #number(group) {
+    const taken = new Set();
+    const take = ({ client, name, key }, wanted) => {
+      let number = wanted;
+      while (taken.has(number)) number++;
+      taken.add(number);
+      this.#known.set(client, { name, key, number });
+    };
+    // Who has a number keeps it as long as there is another of the name. The others get theirs in the order of their
+    // coming, which is the same on every screen.
+    const kept = group.filter((one) => group.length > 1 && this.#known.get(one.client)?.key === one.key);
+    for (const one of kept) take(one, this.#known.get(one.client).number);
+    const fresh = group.filter((one) => !kept.includes(one));
+    fresh.sort((a, b) => a.since - b.since || (a.client < b.client ? -1 : 1));
+    for (const one of fresh) take(one, 1);
   }
 
   /** What somebody is called who says to be `name`. @param {string | undefined} client @param {string} name @returns {Called} */
   of(client, name) {
     const known = client ? this.#known.get(client) : undefined;
-    return { name, number: known && alike(known.name) === alike(name) ? known.number : 1 };
+    return { name, number: known && known.key === alike(name) ? known.number : 1 };
   }
 }
