@@ -61,6 +61,7 @@ client.on('state', ({ state, retry_in_ms, reason }) => {
   };
   say(state, words[state]);
   at('wire').classList.toggle('live', state === 'connected');
+  if (state === 'connected') stats(); // this page is one of the connections now
 });
 
 at('key').addEventListener('click', async () => {

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import axe from 'axe-core';
-import { enterChat, here, shows, startBrowser, startServer } from './world.mjs';
+import { enterChat, here, shows, startBrowser, startServer, tellStats } from './world.mjs';
 
 const folder = process.env.EVERWIRE_SCREENSHOTS ?? mkdtempSync(join(tmpdir(), 'everwire-screens-'));
 const SIZES = { phone: { width: 390, height: 844 }, desktop: { width: 1280, height: 800 } };
@@ -40,10 +40,7 @@ const told = (path, more, come) => ({
   ...at(path, come),
   // What this server has not got is known only when it has told so; up to here a visitor is not disturbed.
   jump: 0.1,
-  before: (page) => page.route('**/stats', async (route) => {
-    const answer = await route.fetch();
-    await route.fulfill({ response: answer, json: { ...await answer.json(), ...more } });
-  }),
+  before: (page) => tellStats(page, more),
 });
 const connected = (page) => shows(page, '#status', /^connected/);
 const named = (act) => async (page) => {
@@ -144,12 +141,15 @@ const pages = {
     if (await page.locator('#people-count').isVisible()) await page.click('#people-count');
   })),
   'chat-crowd': at('/demos/chat#crowd', connected, named(async (page) => {
-    for (const name of ['Ann', 'W'.repeat(32), 'שלום']) {
-      const other = await joined('crowd', name);
-      await other.say(name === 'שלום' ? 'שלום לכולם, מה שלומכם היום?' : `I am called ${name}.`);
-      await page.locator('.entry-line').nth(others.length - 1).waitFor();
-      await other.page.locator('#text').pressSequentially('hm');
-    }
+    await page.evaluate(async () => {
+      const { connect } = await import('/sdk/everwire.js');
+      for (const name of ['Ann', 'W'.repeat(32), 'שלום']) {
+        const room = connect('/ws').channel('chat:crowd');
+        room.update({ name, typing: true });
+        room.subscribe();
+        await room.publish({ name, text: name === 'שלום' ? 'שלום לכולם, מה שלומכם היום?' : `I am called ${name}.` });
+      }
+    });
     await shows(page, '#typists', 'Several people are typing');
     await say(page, 'x'.repeat(200));
     if (await page.locator('#people-count').isVisible()) await page.click('#people-count');

@@ -1,7 +1,7 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { shows, startBrowser, startServer } from './world.mjs';
+import { shows, startBrowser, startServer, tellStats } from './world.mjs';
 
 let server;
 let browser;
@@ -68,10 +68,7 @@ test('home: it says what runs and where', async () => {
 async function openWith(path, more) {
   const one = await browser.open('about:blank');
   const told = { ...more };
-  await one.page.route('**/stats', async (route) => {
-    const answer = await route.fetch();
-    await route.fulfill({ response: answer, json: { ...await answer.json(), ...told } });
-  });
+  await tellStats(one.page, told);
   await one.page.goto(server.url + path);
   return { ...one, told };
 }
