@@ -10,6 +10,8 @@ pub struct Dialect {
     pub subprotocol: Option<String>,
     /// What a connection says first.
     pub first: Vec<String>,
+    /// What stands in the answer to that; empty: none is waited for.
+    pub greeted: String,
     /// What subscribes to a channel; nothing: whoever connects is subscribed.
     pub subscribe: Option<String>,
     /// What stands in the answer to it.
@@ -18,6 +20,8 @@ pub struct Dialect {
     pub publish: String,
     /// What stands in a message that is delivered.
     pub delivered: String,
+    /// What stands in a refusal; empty: refusals are not known.
+    pub refused: String,
 }
 
 impl Dialect {
@@ -26,10 +30,12 @@ impl Dialect {
         Self {
             subprotocol: Some("everwire.v1".to_owned()),
             first: vec![r#"{"type":"connect"}"#.to_owned()],
+            greeted: r#""type":"connected""#.to_owned(),
             subscribe: Some(r#"{"type":"subscribe","id":1,"channel":"{channel}"}"#.to_owned()),
             subscribed: r#""type":"subscribed""#.to_owned(),
             publish: r#"{"type":"publish","channel":"{channel}","data":"{data}"}"#.to_owned(),
             delivered: r#""type":"message""#.to_owned(),
+            refused: r#""type":"error""#.to_owned(),
         }
     }
 
@@ -38,10 +44,12 @@ impl Dialect {
         Self {
             subprotocol: None,
             first: Vec::new(),
+            greeted: String::new(),
             subscribe: None,
             subscribed: String::new(),
             publish: "{data}".to_owned(),
             delivered: String::new(),
+            refused: String::new(),
         }
     }
 
@@ -60,6 +68,16 @@ impl Dialect {
     /// The frame that publishes.
     pub fn publication(&self, channel: &str, data: &str, out: &mut Vec<u8>) {
         frame(out, &self.publish.replace("{channel}", channel).replace("{data}", data));
+    }
+
+    /// Whether this answers what was said first.
+    pub fn is_greeted(&self, payload: &[u8]) -> bool {
+        has(payload, &self.greeted)
+    }
+
+    /// Whether this refuses something.
+    pub fn is_refused(&self, payload: &[u8]) -> bool {
+        !self.refused.is_empty() && has(payload, &self.refused)
     }
 
     /// Whether this answers a subscription.
@@ -102,6 +120,7 @@ mod tests {
         }
         assert!(ours.is_subscribed(br#"{"type":"subscribed","id":1}"#));
         assert!(!ours.is_delivered(br#"{"type":"subscribed","id":1}"#));
-        assert!(Dialect::raw().is_delivered(b"anything"));
+        assert!(ours.is_refused(br#"{"type":"error","code":"rate_limited"}"#));
+        assert!(Dialect::raw().is_delivered(b"anything") && !Dialect::raw().is_refused(b"anything"));
     }
 }

@@ -31,7 +31,19 @@ impl Mark {
 
     /// The first mark in these bytes.
     pub fn find(bytes: &[u8]) -> Option<Self> {
-        let rest = &bytes[memmem::find(bytes, SIGN)? + SIGN.len()..];
+        Self::each(bytes).next()
+    }
+
+    /// All marks in these bytes: some servers put several messages into one frame.
+    pub fn each(bytes: &[u8]) -> impl Iterator<Item = Self> {
+        let mut rest = bytes;
+        std::iter::from_fn(move || {
+            rest = &rest[memmem::find(rest, SIGN)? + SIGN.len()..];
+            Self::read(rest)
+        })
+    }
+
+    fn read(rest: &[u8]) -> Option<Self> {
         let (channel, rest) = hex(rest, 8)?;
         let (number, rest) = hex(rest, 12)?;
         let (due_ns, _) = hex(rest, 16)?;
@@ -61,6 +73,7 @@ mod tests {
             assert_eq!(text.len() - 9, size.max(MARK_BYTES));
             text.push_str("\"}");
             assert_eq!(Mark::find(text.as_bytes()), Some(mark));
+            assert_eq!(Mark::each(text.repeat(3).as_bytes()).collect::<Vec<_>>(), [mark; 3]);
         }
         for none in ["", "ew~", "ew~0000000", "no mark", "ew~zzzzzzzz0000000000000000000000000000"] {
             assert_eq!(Mark::find(none.as_bytes()), None, "{none}");

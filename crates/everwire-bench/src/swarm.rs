@@ -9,10 +9,12 @@ use std::time::Duration;
 use everwire_proto::ws::{Opcode, write_masked_frame};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 pub use self::dial::Upgrade;
 
 use self::dial::Dialing;
+use crate::clock::now_ns;
 use crate::frames::{self, Frame};
 
 /// One read takes so much at most.
@@ -225,6 +227,28 @@ impl Swarm {
         self.events = events;
         self.flush();
         Ok(())
+    }
+
+    /// As [`Swarm::turn`], but waits until this time of [`crate::clock`] to a few microseconds; the poll of `turn` knows
+    /// whole milliseconds only, and a schedule that is late by one shows in every latency.
+    ///
+    /// # Errors
+    /// The poll's.
+    pub fn turn_until(
+        &mut self,
+        until_ns: u64,
+        ear: &mut impl FnMut(&mut Self, usize, Heard<'_>),
+    ) -> io::Result<()> {
+        let left = Duration::from_nanos(until_ns.saturating_sub(now_ns()));
+        if let (Ok(time), false) = (Timespec::try_from(left), left.is_zero()) {
+            let mut fds = [PollFd::new(self.poll.registry(), PollFlags::IN)];
+            // What came is read below; a signal is looked at by whoever called.
+            match rustix::event::poll(&mut fds, Some(&time)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.turn(Some(Duration::ZERO), ear)
     }
 
     /// Goes on with an upgrade.
