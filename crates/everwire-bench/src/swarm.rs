@@ -56,6 +56,8 @@ struct Conn {
     /// What the kernel has not taken yet.
     unsent: Vec<u8>,
     readable: bool,
+    /// The server has sent its last byte: after a short read its end is still to be read, and no event tells it again.
+    ended: bool,
     /// It is left alone: whatever it is sent stays in the kernel.
     deaf: bool,
 }
@@ -125,7 +127,8 @@ impl Swarm {
         });
         let phase = Phase::Dialing(Box::new(dialing));
         let (partial, unsent) = (Vec::new(), Vec::new());
-        self.conns[number] = Some(Conn { stream, phase, partial, unsent, readable: false, deaf: false });
+        self.conns[number] =
+            Some(Conn { stream, phase, partial, unsent, readable: false, ended: false, deaf: false });
         self.count += 1;
         self.dialing += 1;
         Ok(number)
@@ -215,6 +218,7 @@ impl Swarm {
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 conn.readable = true;
             }
+            conn.ended |= event.is_read_closed();
             if matches!(conn.phase, Phase::Dialing(_)) {
                 self.step(number, ear);
             } else {
@@ -295,7 +299,7 @@ impl Swarm {
                     ear(self, number, Heard::Closed("it ended".to_owned()));
                 }
                 Ok(n) => {
-                    conn.readable = start + n == buffer.len();
+                    conn.readable = conn.ended || start + n == buffer.len();
                     conn.partial.clear();
                     self.take(number, &buffer[..start + n], ear);
                 }
