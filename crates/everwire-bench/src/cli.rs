@@ -18,7 +18,7 @@ use crate::load::compare;
 use crate::load::outcome::Outcome;
 use crate::load::perform::perform as measure;
 use crate::load::plan::Kind;
-use crate::load::table;
+use crate::load::{report, table};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -127,6 +127,9 @@ fn load(kind: Kind, options: &Options) -> Result<bool> {
     outcome.asserts = options.assert.iter().map(|assertion| assertion.judge(&outcome)).collect();
     let table = table::render(&outcome);
     let json = serde_json::to_string_pretty(&outcome)?;
+    if let Some(path) = &options.html {
+        write(path, &report::render(&outcome))?;
+    }
     match &options.json {
         Some(path) if path.as_os_str() == "-" => {
             write!(std::io::stderr(), "{table}")?;

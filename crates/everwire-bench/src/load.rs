@@ -15,6 +15,7 @@ pub mod outcome;
 pub mod table;
 pub mod assertion;
 pub mod compare;
+pub mod report;
 pub mod progress;
 pub mod run;
 pub mod scenario;

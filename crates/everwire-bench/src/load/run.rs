@@ -208,7 +208,9 @@ impl Run {
     /// # Errors
     /// This process can't be watched.
     pub fn new(plan: Plan, setting: Setting) -> io::Result<Self> {
-        let length_ms = ((plan.warmup_ms + plan.duration_ms) / 60).clamp(50, 1_000);
+        let total_ms = plan.warmup_ms + plan.duration_ms;
+        // Short runs have slices to see something by, long ones no more than a page can show.
+        let length_ms = (total_ms / 60).clamp(50, 1_000).max(total_ms / 240);
         let slice = SliceClock {
             length_ns: length_ms * 1_000_000,
             since_ns: 0,
