@@ -48,6 +48,13 @@ pub enum Task {
     },
     /// Fan-out and memory against the project's first promises; starts its own server
     Smoke(Blocks),
+    /// The project's goals, each against its floor; all of them without a name
+    Goals {
+        /// Such as S1 S5
+        names: Vec<String>,
+        #[command(flatten)]
+        blocks: Blocks,
+    },
     /// One of the bare loops that others are measured against; the load tool starts it itself
     #[command(hide = true)]
     FloorProgram {
@@ -108,6 +115,18 @@ fn perform(task: &Task) -> Result<bool> {
             let findings = goals::smoke(Bench::new(blocks.rounds())?)?;
             print(&findings, blocks.json)?;
             Ok(findings.iter().all(Finding::is_met))
+        }
+        Task::Goals { names, blocks } => {
+            let bench = Bench::new(blocks.rounds())?;
+            let mut met = true;
+            for name in
+                if names.is_empty() { goals::NAMES.map(str::to_owned).to_vec() } else { names.clone() }
+            {
+                let findings = goals::goal(bench, &name)?;
+                print(&findings, blocks.json)?;
+                met &= findings.iter().all(Finding::is_met);
+            }
+            Ok(met)
         }
         Task::FloorProgram { program } => {
             program.run()?;

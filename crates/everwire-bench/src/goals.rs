@@ -1,16 +1,20 @@
 //! The goals that this project set itself, each as one measurement: floor, figure, ratio.
 
+mod echo;
 mod fanout;
+mod latency;
 mod memory;
+mod rooms;
+mod storm;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 
-use crate::alternate::Rounds;
+use crate::alternate::{Pair, Rounds};
 use crate::machine;
 use crate::sides::Shared;
 use crate::swarm::Swarm;
@@ -72,6 +76,14 @@ impl Bench {
     }
 }
 
+/// How far a pair can be trusted, in words.
+fn trust(pair: &Pair) -> String {
+    let steady = if pair.is_steady() { "" } else { "VOID, the floor was unsteady: " };
+    let (low, high) = pair.ratio_range;
+    let spread = pair.floor_spread * 100.0;
+    format!("{steady}ratios {low:.2}..{high:.2}; the floor's blocks within {spread:.0} %")
+}
+
 /// The two figures that the foundation promised.
 ///
 /// # Errors
@@ -80,4 +92,38 @@ pub fn smoke(bench: Bench) -> Result<Vec<Finding>> {
     let mut fan_out = fanout::merged(bench, 1_000, 1)?;
     fan_out.limit = 1.5;
     Ok(vec![fan_out, memory::idle(bench, 10_000, Duration::from_secs(10))?])
+}
+
+/// The goals that this command measures.
+pub const NAMES: [&str; 8] = ["S1", "S2", "S3", "S5", "S6", "S7", "S9", "S10"];
+
+/// Measures what belongs to one goal.
+///
+/// # Errors
+/// There is no such goal; a measurement could not be made.
+pub fn goal(bench: Bench, name: &str) -> Result<Vec<Finding>> {
+    let all = |findings: Vec<Result<Finding>>| findings.into_iter().collect::<Result<Vec<_>>>();
+    match name {
+        "S1" => all([1_000, 5_000].map(|n| fanout::merged(bench, n, 1)).into()),
+        "S2" => all([(1_000, 4), (5_000, 4), (1_000, 16), (5_000, 16)]
+            .map(|(n, waiting)| fanout::merged(bench, n, waiting))
+            .into()),
+        "S3" => all(vec![rooms::many(bench, 9_984), rooms::huge(bench, 18_000)]),
+        "S5" => {
+            let mut findings = Vec::new();
+            for size in [64, 1_024] {
+                for conns in [50, 500] {
+                    for in_flight in [1, 16] {
+                        findings.push(echo::raw(bench, size, conns, in_flight)?);
+                    }
+                }
+            }
+            Ok(findings)
+        }
+        "S6" => all([1, 16].map(|in_flight| echo::protocol(bench, 100, in_flight)).into()),
+        "S7" => Ok(vec![memory::idle(bench, 10_000, Duration::from_secs(10))?]),
+        "S9" => latency::beat(bench, 1_000, 100),
+        "S10" => storm::recover(bench, 18_000, 50),
+        _ => bail!("there is no goal {name:?}: the names are {}", NAMES.join(" ")),
+    }
 }

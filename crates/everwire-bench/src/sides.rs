@@ -91,8 +91,8 @@ pub struct Echo {
     pub watched: Watched,
     /// The numbers of the connections.
     pub conns: Vec<usize>,
-    /// The frame that is sent.
-    pub message: Vec<u8>,
+    /// The frame that each of them sends.
+    pub messages: Vec<Vec<u8>>,
     /// How many are in flight on each.
     pub in_flight: usize,
     /// Frames that come back for each that is sent: 2 where a reply comes besides.
@@ -102,15 +102,15 @@ pub struct Echo {
 impl Side for Echo {
     fn block(&mut self, length: Duration) -> Result<Block> {
         let mut swarm = self.swarm.borrow_mut();
-        let burst = self.message.repeat(self.in_flight);
         let whole = self.in_flight * self.answers;
         let most = self.conns.iter().max().map_or(0, |most| most + 1);
-        let mut left = vec![0; most];
+        let (mut left, mut bursts) = (vec![0; most], vec![Vec::new(); most]);
         let (start_ns, cpu_ns) = (now_ns(), self.watched.cpu_ns()?);
         let end_ns = start_ns + nanos(length);
-        for conn in &self.conns {
+        for (conn, message) in self.conns.iter().zip(&self.messages) {
+            bursts[*conn] = message.repeat(self.in_flight);
             left[*conn] = whole;
-            swarm.send(*conn, &burst);
+            swarm.send(*conn, &bursts[*conn]);
         }
         let (mut done, mut busy, mut ended) = (0, self.conns.len(), None);
         let mut moved_ns = start_ns;
@@ -126,7 +126,7 @@ impl Side for Echo {
                         busy -= 1;
                     } else if left[number] == 0 {
                         left[number] = whole;
-                        swarm.send(number, &burst);
+                        swarm.send(number, &bursts[number]);
                     }
                 }
                 Heard::Closed(words) => ended = Some(words),

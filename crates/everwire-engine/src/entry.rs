@@ -1,5 +1,6 @@
 //! What a channel's listeners are sent: entries of its stream and notes of its presence, each encoded once per node.
 
+use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -57,20 +58,12 @@ impl Form {
     }
 }
 
-/// Encodes one object and appends it as one whole frame. `scratch` is cleared and used for the object.
-pub fn write_frame(
-    form: Form,
-    id: Option<u64>,
-    what: &Outgoing<'_>,
-    scratch: &mut Vec<u8>,
-    out: &mut Vec<u8>,
-) {
-    scratch.clear();
-    match form.format() {
-        Format::Json => json::encode(id, what, scratch),
-        Format::MsgPack => msgpack::encode(id, what, scratch),
-    }
-    ws::write_frame(out, opcode(form), scratch);
+/// Encodes one object and appends it as one whole frame.
+pub fn write_frame(form: Form, id: Option<u64>, what: &Outgoing<'_>, out: &mut Vec<u8>) {
+    ws::write_frame_with(out, opcode(form), |out| match form.format() {
+        Format::Json => json::encode(id, what, out),
+        Format::MsgPack => msgpack::encode(id, what, out),
+    });
 }
 
 /// One object in all its forms, each made on first need and then shared.
@@ -94,10 +87,21 @@ impl Frames {
     }
 }
 
+/// A scratch buffer above this is given back after use, bytes.
+const KEPT_BYTES: usize = 64 * 1024;
+
 fn encode(form: Form, what: &Outgoing<'_>) -> Bytes {
-    let (mut scratch, mut out) = (Vec::with_capacity(256), Vec::with_capacity(256));
-    write_frame(form, None, what, &mut scratch, &mut out);
-    out.into()
+    // Written where there is room already, so that what is kept is one allocation of exactly its size.
+    thread_local!(static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+    SCRATCH.with_borrow_mut(|out| {
+        out.clear();
+        write_frame(form, None, what, out);
+        let frame = Bytes::copy_from_slice(out);
+        if out.capacity() > KEPT_BYTES {
+            *out = Vec::new();
+        }
+        frame
+    })
 }
 
 fn deflated(form: Form, plain: &Bytes, deflater: &mut Deflater) -> Bytes {
@@ -136,7 +140,7 @@ pub struct Publication {
     /// The idempotency key.
     pub message_id: Option<Box<str>>,
     /// The sender; `None`: the backend.
-    pub from: Option<Box<Sender>>,
+    pub from: Option<Arc<Sender>>,
     /// When it was taken, ms since 1970 UTC.
     pub time: u64,
     /// Tags.

@@ -56,7 +56,6 @@ pub struct Hub {
     said_bytes: usize,
     segments: Vec<flush::Segment>,
     scratch: Vec<u8>,
-    object: Vec<u8>,
     deflater: Deflater,
     turn: u64,
     outbox_bytes: usize,
@@ -119,7 +118,6 @@ impl Hub {
             said_bytes: 0,
             segments: Vec::new(),
             scratch: Vec::new(),
-            object: Vec::new(),
             deflater: Deflater::new(),
             turn: 0,
             outbox_bytes,
@@ -320,9 +318,7 @@ impl Hub {
         let Some(hot) = self.hot.get(slot as usize) else { return };
         let form = hot.form;
         let start = self.own.len();
-        let mut object = std::mem::take(&mut self.object);
-        write_frame(form, id, what, &mut object, &mut self.own);
-        self.object = object;
+        write_frame(form, id, what, &mut self.own);
         self.keep_own(slot, start, Class::Own);
     }
 

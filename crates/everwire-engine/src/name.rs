@@ -46,6 +46,9 @@ impl ChannelName {
             1..=255 => {}
             n => return Err(BadName::TooLong(n)),
         }
+        if text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Ok(());
+        }
         match text.char_indices().find(|(_, c)| c.is_control() || c.is_whitespace()) {
             Some((at, c)) => Err(BadName::Forbidden(c, at)),
             None => Ok(()),

@@ -107,6 +107,8 @@ pub struct Session {
     pub commands: Bucket,
     /// The bucket of `subscribe` and `unsubscribe`.
     pub subscribes: Bucket,
+    /// Itself as a sender, from its first publication on.
+    sender: Option<Arc<Sender>>,
     /// When its last unreadable commands came.
     bad_ms: VecDeque<u64>,
 }
@@ -135,6 +137,7 @@ impl Session {
             heard_ms: now.mono_ms,
             commands: Bucket::default(),
             subscribes: Bucket::default(),
+            sender: None,
             bad_ms: VecDeque::new(),
         }
     }
@@ -161,9 +164,11 @@ impl Session {
         }
     }
 
-    /// This session as a sender.
-    pub fn sender(&self) -> Sender {
-        Sender { client: self.client, user: self.identity.user.clone(), info: self.identity.info.clone() }
+    /// This session as a sender. Who it is is settled when it connects, before it publishes anything.
+    fn sender(&mut self) -> Arc<Sender> {
+        let Self { client, identity, sender, .. } = self;
+        let own = || Sender { client: *client, user: identity.user.clone(), info: identity.info.clone() };
+        sender.get_or_insert_with(|| Arc::new(own())).clone()
     }
 
     /// This session as a member.

@@ -31,6 +31,7 @@ use self::answers::Pending;
 use self::ends::Leave;
 use self::subscriptions::Joining;
 use self::wheel::Wheel;
+use crate::channel::Cell;
 use crate::entry::Form;
 use crate::hub::Hub;
 use crate::inbox::{ConnKey, HubKey, Item};
@@ -114,6 +115,8 @@ pub struct Turn {
     items: VecDeque<Item>,
     asks: FxHashMap<u64, (u64, Pending)>,
     next_ask: u64,
+    /// The channel that was published to last: who says much says it to one.
+    last_cell: Option<Arc<Cell>>,
     joining: FxHashMap<HubKey, Vec<Joining>>,
     leaves: BinaryHeap<Leave>,
     paused: BinaryHeap<Reverse<(u64, u32, u32)>>,
@@ -141,6 +144,7 @@ impl Turn {
             items: VecDeque::new(),
             asks: FxHashMap::default(),
             next_ask: 0,
+            last_cell: None,
             joining: FxHashMap::default(),
             leaves: BinaryHeap::new(),
             paused: BinaryHeap::new(),

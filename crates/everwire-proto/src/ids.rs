@@ -91,29 +91,68 @@ impl fmt::Debug for SessionKey {
 }
 
 /// The name of one life of a stream: 1..64 characters of `[A-Za-z0-9_-]`, new whenever the stream's past is lost.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Epoch(Arc<str>);
+///
+/// Every message carries one and every position is cloned on its way, so a short one, such as all of ours, is copied
+/// and not counted.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Epoch(Name);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Name {
+    Short { len: u8, text: [u8; SHORT] },
+    Long(Arc<Box<str>>),
+}
+
+/// What fits beside the length without making a position larger, bytes.
+const SHORT: usize = 14;
 
 impl Epoch {
     /// Our own epochs: 48 random bits, 8 characters.
     pub fn from_random(bits: u64) -> Self {
         let [a, b, c, d, e, f, ..] = bits.to_le_bytes();
         let text: [u8; 8] = base64url(&[a, b, c, d, e, f]);
-        Self(std::str::from_utf8(&text).expect("base64url is ASCII").into())
+        Self::of(&text)
+    }
+    fn of(text: &[u8]) -> Self {
+        let mut short = [0; SHORT];
+        match (u8::try_from(text.len()), short.get_mut(..text.len())) {
+            (Ok(len), Some(room)) => {
+                room.copy_from_slice(text);
+                Self(Name::Short { len, text: short })
+            }
+            _ => Self(Name::Long(Arc::new(String::from_utf8_lossy(text).into()))),
+        }
     }
     /// Takes an epoch from the wire or a broker; `None` unless it is 1..64 characters of `[A-Za-z0-9_-]`.
     pub fn parse(text: &str) -> Option<Self> {
-        is_wire_id(text).then(|| Self(text.into()))
+        is_wire_id(text).then(|| Self::of(text.as_bytes()))
     }
     /// The epoch as it stands on the wire.
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Name::Short { len, text } => {
+                std::str::from_utf8(&text[..usize::from(*len)]).expect("an epoch is ASCII")
+            }
+            Name::Long(text) => text,
+        }
+    }
+}
+
+impl Ord for Epoch {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl PartialOrd for Epoch {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Debug for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Epoch({})", self.0)
+        write!(f, "Epoch({})", self.as_str())
     }
 }
 
@@ -146,7 +185,11 @@ mod tests {
     #[test]
     fn epochs_are_wire_ids() {
         assert_eq!(Epoch::from_random(u64::MAX).as_str(), "________");
-        assert!(Epoch::parse("a").is_some());
+        for good in ["a", &"b".repeat(SHORT), &"c".repeat(SHORT + 1), &"d".repeat(64)] {
+            let epoch = Epoch::parse(good).unwrap();
+            assert_eq!((epoch.as_str(), epoch.clone()), (good, epoch.clone()));
+        }
+        assert_eq!(size_of::<Epoch>(), 16);
         for bad in ["", "ä", "a b", "a.b", &"x".repeat(65)] {
             assert_eq!(Epoch::parse(bad), None, "{bad}");
         }

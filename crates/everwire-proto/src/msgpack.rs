@@ -36,6 +36,17 @@ fn read(bytes: &[u8]) -> Result<Vec<Field<'_>>, String> {
 struct PackWriter<'o>(Pack<'o>);
 
 impl Writer for PackWriter<'_> {
+    fn open(&mut self) -> usize {
+        // The number of fields is put in when it is known: up to 15 it stands in this byte.
+        self.0.0.push(0x80);
+        self.0.0.len() - 1
+    }
+
+    fn close(&mut self, mark: usize, fields: u8) {
+        debug_assert!(fields < 16, "an object of ours has at most 15 fields");
+        self.0.0[mark] |= fields;
+    }
+
     fn map(&mut self, len: usize, inside: impl FnOnce(&mut Self)) {
         self.0.map_head(len);
         inside(self);
@@ -48,8 +59,16 @@ impl Writer for PackWriter<'_> {
 
     fn element(&mut self) {}
 
-    fn key(&mut self, key: &str) {
+    fn key(&mut self, key: &'static str) {
         self.0.str(key);
+    }
+
+    fn foreign_key(&mut self, key: &str) {
+        self.0.str(key);
+    }
+
+    fn plain(&mut self, text: &str) {
+        self.0.str(text);
     }
 
     fn str(&mut self, text: &str) {

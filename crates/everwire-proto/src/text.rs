@@ -18,6 +18,16 @@ const SPECIAL: [bool; 256] = {
     table
 };
 
+/// How many bytes come before the first special one. Sixteen at a time: written so that they become one comparison.
+fn plain_len(bytes: &[u8]) -> usize {
+    let (lanes, rest) = bytes.as_chunks::<16>();
+    let special =
+        |lane: &[u8; 16]| lane.iter().fold(false, |any, b| any | (*b < 0x20) | (*b == b'"') | (*b == b'\\'));
+    let plain = lanes.iter().take_while(|lane| !special(lane)).count() * 16;
+    let tail = if plain < lanes.len() * 16 { &bytes[plain..] } else { rest };
+    plain + tail.iter().position(|b| SPECIAL[usize::from(*b)]).unwrap_or(tail.len())
+}
+
 pub(crate) struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
@@ -185,8 +195,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let mut escaped = false;
         loop {
-            let rest = &self.text[self.at..];
-            self.at += rest.iter().position(|b| SPECIAL[usize::from(*b)]).unwrap_or(rest.len());
+            self.at += plain_len(&self.text[self.at..]);
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
@@ -317,6 +326,12 @@ fn hex4(text: &str, at: usize) -> Option<u16> {
 pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
+    let first = plain_len(bytes);
+    if first == bytes.len() {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let mut start = 0;
     for (i, b) in bytes.iter().enumerate() {
         if *b >= 0x20 && *b != b'"' && *b != b'\\' {

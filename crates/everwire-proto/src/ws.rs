@@ -40,6 +40,33 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
+/// Appends a whole unmasked frame whose payload is what `write` appends: nothing is copied from another buffer.
+pub fn write_frame_with(out: &mut Vec<u8>, opcode: Opcode, write: impl FnOnce(&mut Vec<u8>)) {
+    // Most frames have a header of 4 bytes; the payload moves where it has another one.
+    const GUESS: usize = 4;
+    let start = out.len();
+    out.extend_from_slice(&[0; GUESS]);
+    write(out);
+    let len = out.len() - start - GUESS;
+    let first = FIN | opcode as u8;
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(short), _) if short < 126 => {
+            out.copy_within(start + GUESS.., start + 2);
+            out.truncate(start + 2 + len);
+            out[start..start + 2].copy_from_slice(&[first, short]);
+        }
+        (_, Ok(short)) => {
+            let [a, b] = short.to_be_bytes();
+            out[start..start + GUESS].copy_from_slice(&[first, 126, a, b]);
+        }
+        _ => {
+            let payload = out.split_off(start + GUESS);
+            out.truncate(start);
+            write_frame(out, opcode, &payload);
+        }
+    }
+}
+
 /// Appends a whole masked frame, as a client sends it.
 pub fn write_masked_frame(out: &mut Vec<u8>, opcode: Opcode, mask: [u8; 4], payload: &[u8]) {
     write_header(out, FIN | opcode as u8, payload.len(), 0x80);
@@ -96,6 +123,9 @@ mod tests {
             write_frame(&mut out, Opcode::Binary, &vec![7; len]);
             assert_eq!(out.len(), header + len, "{len}");
             assert_eq!(frame_payload(&out).len(), len);
+            let mut with = b"before".to_vec();
+            write_frame_with(&mut with, Opcode::Binary, |out| out.extend_from_slice(&vec![7; len]));
+            assert_eq!(with[6..], out, "{len}");
         }
     }
 

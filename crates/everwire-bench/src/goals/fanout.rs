@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use everwire_client::Address;
 use everwire_proto::ws::{Opcode, write_frame};
 
-use super::{Bench, Finding};
+use super::{Bench, Finding, trust};
 use crate::alternate::alternate;
 use crate::crowd::Crowd;
 use crate::dialect::Dialect;
@@ -12,9 +12,9 @@ use crate::floor::{Program, Running};
 use crate::marker::Mark;
 use crate::server::Server;
 use crate::sides::{FanOut, Shared};
-use crate::swarm::{Opening, Upgrade};
+use crate::swarm::{Heard, Opening, Upgrade};
 
-const CHANNEL: &str = "fan";
+pub(super) const CHANNEL: &str = "fan";
 
 /// How our server is spoken to.
 pub(super) fn ours(server: &Server, compression: bool) -> Result<Crowd> {
@@ -25,18 +25,23 @@ pub(super) fn ours(server: &Server, compression: bool) -> Result<Crowd> {
     Ok(Crowd { to: server.address, from: Vec::new(), opening, dialect: Some(dialect) })
 }
 
-fn bare(running: &Running) -> Crowd {
+pub(super) fn bare(running: &Running) -> Crowd {
     Crowd { to: running.address, from: Vec::new(), opening: Opening::Bare, dialect: None }
 }
 
 /// A payload of 128 bytes with its mark.
-fn payload() -> String {
+pub(super) fn payload() -> String {
     let mut text = String::new();
     Mark { channel: 0, number: 0, due_ns: 0 }.write(128, &mut text);
     text
 }
 
-fn server_side(swarm: &Shared, server: &Server, subscribers: usize, waiting: usize) -> Result<FanOut> {
+pub(super) fn server_side(
+    swarm: &Shared,
+    server: &Server,
+    subscribers: usize,
+    waiting: usize,
+) -> Result<FanOut> {
     let crowd = ours(server, false)?;
     let dialect = Dialect::everwire();
     let publisher = crowd.open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
@@ -55,7 +60,6 @@ fn server_side(swarm: &Shared, server: &Server, subscribers: usize, waiting: usi
 
 /// The frame that a subscriber is sent, as bytes on the wire: what the floor sends too.
 fn delivered_frame(side: &mut FanOut) -> Result<Vec<u8>> {
-    use crate::swarm::Heard;
     let mut swarm = side.swarm.borrow_mut();
     swarm.send(side.publisher, &side.messages);
     let (mut first, mut heard) = (None, 0);
@@ -97,14 +101,7 @@ pub(super) fn merged(bench: Bench, subscribers: usize, waiting: usize) -> Result
         least_bytes: 128,
     };
     let pair = alternate(&mut floor, &mut figure, bench.rounds)?;
-    let steady = if pair.is_steady() { "" } else { "VOID, the floor was unsteady: " };
-    let note = format!(
-        "{steady}frame of {} bytes; ratios {:.2}..{:.2}; the floor's blocks within {:.0} %",
-        frame.len(),
-        pair.ratio_range.0,
-        pair.ratio_range.1,
-        pair.floor_spread * 100.0
-    );
+    let note = format!("frame of {} bytes; {}", frame.len(), trust(&pair));
     let what = format!("1 channel x {subscribers}, {waiting} publish(es) waiting");
     let merged = waiting > 1;
     Ok(Finding {
@@ -117,4 +114,26 @@ pub(super) fn merged(bench: Bench, subscribers: usize, waiting: usize) -> Result
         more_is_better: merged,
         note,
     })
+}
+
+/// One more channel for each of these connections.
+pub(super) fn subscribe_all(
+    swarm: &Shared,
+    conns: &[usize],
+    channel: impl Fn(usize) -> String,
+) -> Result<()> {
+    let dialect = Dialect::everwire();
+    let mut swarm = swarm.borrow_mut();
+    let mut there = 0;
+    for (n, conn) in conns.iter().enumerate() {
+        let mut out = Vec::new();
+        dialect.subscription(&channel(n), &mut out);
+        swarm.send(*conn, &out);
+    }
+    while there < conns.len() {
+        swarm.turn(None, &mut |_, _, what| {
+            there += usize::from(matches!(what, Heard::Frame(f) if dialect.is_subscribed(f.payload)));
+        })?;
+    }
+    Ok(())
 }

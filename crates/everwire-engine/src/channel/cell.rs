@@ -44,7 +44,7 @@ pub struct Draft {
     /// Whose key that is.
     pub publisher: Publisher,
     /// The sender; `None`: the backend.
-    pub from: Option<Box<Sender>>,
+    pub from: Option<Arc<Sender>>,
     /// Tags.
     pub tags: Box<[(Box<str>, Box<str>)]>,
     /// Live only.

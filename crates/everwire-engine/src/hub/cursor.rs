@@ -215,7 +215,7 @@ impl Hub {
                 if floor.epoch == last.epoch { GapReason::HistoryExpired } else { GapReason::EpochChanged };
             let gap =
                 Outgoing::Gap { channel: cell.name.as_str(), from: Some(last), to: Some(&floor), reason };
-            write_frame(form, None, &gap, &mut self.object, &mut self.scratch);
+            write_frame(form, None, &gap, &mut self.scratch);
             segments.push(Segment::own(self.scratch.len()));
             self.gaps_told += 1;
             cursor.last = Some(floor);
@@ -272,7 +272,7 @@ impl Hub {
                 std::mem::swap(&mut from, &mut to);
             }
             let gap = Outgoing::Gap { channel: cell.name.as_str(), from, to, reason };
-            write_frame(form, None, &gap, &mut self.object, &mut self.scratch);
+            write_frame(form, None, &gap, &mut self.scratch);
             segments.push(Segment::own(self.scratch.len()));
             self.gaps_told += 1;
             if cell.options.on_slow == OnSlow::Close {

@@ -19,7 +19,7 @@ pub struct PublishAsk {
 
 impl Session {
     /// Checks a `publish`.
-    pub fn ask_publish(&self, ask: &Publish<'_>, namespaces: &Namespaces) -> Result<PublishAsk, Deny> {
+    pub fn ask_publish(&mut self, ask: &Publish<'_>, namespaces: &Namespaces) -> Result<PublishAsk, Deny> {
         // life 3/9: permission and limits, then the ask.
         let options = self.channel(&ask.channel, namespaces, "publish to", |o| o.access.publish)?;
         let publisher = match &self.identity.user {
@@ -27,7 +27,7 @@ impl Session {
             None => Publisher::Client(self.client),
         };
         let mut draft = checked_draft(ask, options, publisher)?;
-        draft.from = Some(Box::new(self.sender()));
+        draft.from = Some(self.sender());
         Ok(PublishAsk { options: options.clone(), draft })
     }
 }
@@ -55,7 +55,11 @@ fn checked_draft(ask: &Publish<'_>, options: &Options, publisher: Publisher) -> 
         message_id: ask.message_id.as_deref().map(Into::into),
         publisher,
         from: None,
-        tags: ask.tags.iter().map(|(k, v)| (Box::from(&**k), Box::from(&**v))).collect(),
+        tags: if ask.tags.is_empty() {
+            Box::default()
+        } else {
+            ask.tags.iter().map(|(k, v)| (Box::from(&**k), Box::from(&**v))).collect()
+        },
         volatile: ask.volatile,
     })
 }

@@ -37,15 +37,13 @@ impl Turn {
     }
 
     /// Asks the broker; the answer finds `pending` again, now or later.
-    pub(super) fn ask(&mut self, cell: &Arc<Cell>, mut ask: Ask, pending: Pending, now: Now) {
+    pub(super) fn ask(&mut self, mut cell: Arc<Cell>, mut ask: Ask, pending: Pending, now: Now) {
         let number = self.next_ask;
         self.next_ask += 1;
         let ticket = Ticket { shard: self.shard, number };
-        let broker = self.node.broker.clone();
-        let mut cell = cell.clone();
         // life 5/9: the broker of this node takes it; in this process, the channel's cell itself.
         let answer = loop {
-            match broker.ask(&cell, ask, ticket, now) {
+            match self.node.broker.ask(&cell, ask, ticket, now) {
                 Asked::Now(answer) => break answer,
                 Asked::Later => {
                     let due = now.mono_ms + self.node.settings.times.ask_ms;
@@ -127,7 +125,7 @@ impl Turn {
             let query = HistoryQuery::page_after(&wanted.after, PAGE_BYTES);
             let generation = self.generations[wanted.slot as usize];
             let pending = Pending::Page { slot: wanted.slot, generation, key: wanted.key };
-            self.ask(&cell, Ask::History(query), pending, now);
+            self.ask(cell, Ask::History(query), pending, now);
         }
     }
 

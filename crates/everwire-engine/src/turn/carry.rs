@@ -11,7 +11,8 @@ use everwire_proto::reply::{Connected, Outgoing, WireLimits};
 use super::Turn;
 use super::answers::Pending;
 use super::subscriptions::already;
-use crate::node::Seat;
+use crate::channel::{Cell, Options};
+use crate::node::{Full, Seat};
 use crate::plant::{Bug, planted};
 use crate::ports::Ask;
 use crate::session::{Deny, HistoryAsk, Phase, PresenceAsk, PublishAsk, member_token};
@@ -40,13 +41,15 @@ impl Turn {
         command: Command<'_>,
         now: Now,
     ) -> Result<(), Deny> {
-        let node = self.node.clone();
-        let (namespaces, limits) = (&node.settings.namespaces, &node.settings.limits);
+        let settings = &self.node.settings;
+        let (namespaces, limits) = (&settings.namespaces, &settings.limits);
         let subscribed = self.hub.subscription_count(slot);
-        let Some(conn) = self.conn(slot) else { return Ok(()) };
+        let Some(conn) = self.conns.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return Ok(());
+        };
         // Those that wait for their broker are channels too.
         let subscribed = subscribed + conn.waiting.as_ref().map_or(0, |w| w.channels.len());
-        let session = &conn.session;
+        let session = &mut conn.session;
         match command {
             Command::Publish(ask) => {
                 let done = session.ask_publish(&ask, namespaces)?;
@@ -165,12 +168,24 @@ impl Turn {
         now: Now,
     ) -> Result<(), Deny> {
         // life 4/9: carried to the node and its broker; the answer comes back here.
-        let node = self.node.clone();
-        node.counters.published.fetch_add(1, Ordering::Relaxed);
-        let cell = node.cell(channel, &ask.options, now)?;
+        self.node.counters.published.fetch_add(1, Ordering::Relaxed);
+        let cell = self.cell_of(channel, &ask.options, now)?;
         let generation = self.generations[slot as usize];
-        self.ask(&cell, Ask::Publish(ask.draft), Pending::Publish { slot, generation, id }, now);
+        self.ask(cell, Ask::Publish(ask.draft), Pending::Publish { slot, generation, id }, now);
         Ok(())
+    }
+
+    /// The cell of a channel; for the channel that was published to last, without asking the node's table.
+    fn cell_of(&mut self, channel: &str, options: &Arc<Options>, now: Now) -> Result<Arc<Cell>, Full> {
+        if let Some(cell) = &self.last_cell
+            && cell.name.as_str() == channel
+            && !cell.is_dead()
+        {
+            return Ok(cell.clone());
+        }
+        let cell = self.node.cell(channel, options, now)?;
+        self.last_cell = Some(cell.clone());
+        Ok(cell)
     }
 
     fn history(
@@ -185,7 +200,7 @@ impl Turn {
         let generation = self.generations[slot as usize];
         let (channel, epoch) = (cell.name.clone(), ask.query.epoch.clone());
         let pending = Pending::History { slot, generation, id, channel, epoch };
-        self.ask(&cell, Ask::History(ask.query), pending, now);
+        self.ask(cell, Ask::History(ask.query), pending, now);
         Ok(())
     }
 

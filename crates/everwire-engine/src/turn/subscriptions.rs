@@ -87,7 +87,7 @@ impl Turn {
         let pending = Pending::Locate { slot: joining.slot, generation: joining.generation, key };
         joining.fetching = true;
         self.joining.entry(key).or_default().push(joining);
-        self.ask(cell, Ask::History(query), pending, now);
+        self.ask(cell.clone(), Ask::History(query), pending, now);
     }
 
     /// The page that a recovery needs is here, or is not to be had.

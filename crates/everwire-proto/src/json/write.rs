@@ -25,38 +25,55 @@ impl<'o> JsonWriter<'o> {
         }
     }
 
-    fn open(&mut self, bracket: u8) {
+    fn bracket(&mut self, bracket: u8, first: bool) {
         self.out.push(bracket);
-        self.first = true;
-    }
-
-    fn close(&mut self, bracket: u8) {
-        self.out.push(bracket);
-        self.first = false;
+        self.first = first;
     }
 }
 
 impl Writer for JsonWriter<'_> {
+    fn open(&mut self) -> usize {
+        self.bracket(b'{', true);
+        0
+    }
+
+    fn close(&mut self, _mark: usize, _fields: u8) {
+        self.bracket(b'}', false);
+    }
+
     fn map(&mut self, _len: usize, inside: impl FnOnce(&mut Self)) {
-        self.open(b'{');
+        self.bracket(b'{', true);
         inside(self);
-        self.close(b'}');
+        self.bracket(b'}', false);
     }
 
     fn array(&mut self, _len: usize, inside: impl FnOnce(&mut Self)) {
-        self.open(b'[');
+        self.bracket(b'[', true);
         inside(self);
-        self.close(b']');
+        self.bracket(b']', false);
     }
 
     fn element(&mut self) {
         self.comma();
     }
 
-    fn key(&mut self, key: &str) {
+    fn key(&mut self, key: &'static str) {
+        let begin: &[u8] = if std::mem::replace(&mut self.first, false) { b"\"" } else { b",\"" };
+        self.out.extend_from_slice(begin);
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn foreign_key(&mut self, key: &str) {
         self.comma();
         write_string(key, self.out);
         self.out.push(b':');
+    }
+
+    fn plain(&mut self, text: &str) {
+        self.out.push(b'"');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'"');
     }
 
     fn str(&mut self, text: &str) {

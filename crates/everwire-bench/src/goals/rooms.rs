@@ -1,0 +1,143 @@
+//! Many small channels, and one that is huge, against one of a thousand.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::fanout::{CHANNEL, ours, payload, server_side};
+use super::{Bench, Finding};
+use crate::alternate::{Block, Rounds, Side, UNSTEADY, median};
+use crate::clock::now_ns;
+use crate::dialect::{Dialect, frame};
+use crate::server::Server;
+use crate::sides::{FanOut, Shared};
+
+/// Publishes in flight.
+const IN_FLIGHT: usize = 64;
+
+/// Publishes to channels in an order in which no connection is met twice in a burst.
+struct Rooms {
+    swarm: Shared,
+    server: Server,
+    publisher: usize,
+    bursts: Vec<Vec<u8>>,
+    next: usize,
+    /// Deliveries of a burst, and the reply that ends it.
+    frames: u64,
+    least_bytes: usize,
+}
+
+impl Rooms {
+    fn new(swarm: Shared, server: Server, publisher: usize, channels: usize, name: &str, each: u64) -> Self {
+        let dialect = Dialect::everwire();
+        let bursts = (0..channels / IN_FLIGHT).map(|burst| {
+            let mut out = Vec::new();
+            for place in 0..IN_FLIGHT {
+                let channel = (burst * IN_FLIGHT + place) * 7_919 % channels;
+                dialect.publication(&format!("{name}-{channel}"), &payload(), &mut out);
+            }
+            if each == 0 {
+                // Nobody hears it: a reply says when all of it was taken.
+                frame(&mut out, r#"{"type":"ping","id":1}"#);
+            }
+            out
+        });
+        let bursts = bursts.collect();
+        let (frames, least_bytes) = if each == 0 { (1, 0) } else { (each * IN_FLIGHT as u64, 128) };
+        Self { swarm, server, publisher, bursts, next: 0, frames, least_bytes }
+    }
+}
+
+impl Side for Rooms {
+    fn block(&mut self, length: Duration) -> Result<Block> {
+        let (start_ns, cpu_ns, mut done) = (now_ns(), self.server.watched.cpu_ns()?, 0);
+        let end_ns = start_ns + u64::try_from(length.as_nanos())?;
+        while now_ns() < end_ns {
+            let mut once = FanOut {
+                swarm: self.swarm.clone(),
+                watched: self.server.watched.clone(),
+                publisher: self.publisher,
+                messages: std::mem::take(&mut self.bursts[self.next]),
+                deliveries: self.frames,
+                least_bytes: self.least_bytes,
+            };
+            once.once()?;
+            self.bursts[self.next] = once.messages;
+            self.next = (self.next + 1) % self.bursts.len();
+            done += IN_FLIGHT as u64;
+        }
+        Ok(Block { done, cpu_ns: self.server.watched.cpu_ns()? - cpu_ns, wall_ns: now_ns() - start_ns })
+    }
+}
+
+/// 10 000 channels of two subscribers each, on as many connections; publishes to nobody are subtracted.
+pub(super) fn many(bench: Bench, channels: usize) -> Result<Finding> {
+    let swarm = bench.swarm()?;
+    // Blocks are taken in turns of three, each with a server of its own on the same core.
+    let start = || Server::start(bench.server_core, "");
+    let one = start()?;
+    let mut thousand = server_side(&swarm, &one, 1_000, 1)?;
+    let many = start()?;
+    let crowd = ours(&many, false)?;
+    let publisher = crowd.open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
+    let conns = crowd.open(&mut swarm.borrow_mut(), channels, |n| Some(format!("pair-{n}")))?;
+    // Its second channel is its neighbour's first.
+    super::fanout::subscribe_all(&swarm, &conns, |n| format!("pair-{}", (n + 1) % channels))?;
+    let mut rooms = Rooms::new(swarm.clone(), many, publisher, channels, "pair", 2);
+    let quiet = start()?;
+    let publisher = ours(&quiet, false)?.open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
+    let mut nobody = Rooms::new(swarm, quiet, publisher, channels, "none", 0);
+    let mut each: [Vec<f64>; 3] = Default::default();
+    let Rounds { count, block, .. } = bench.rounds;
+    for round in 0..=count {
+        let sides: [&mut dyn Side; 3] = [&mut thousand, &mut rooms, &mut nobody];
+        for (values, side) in each.iter_mut().zip(sides) {
+            let block = side.block(block)?;
+            if round > 0 {
+                values.push(block.cpu_each());
+            }
+        }
+    }
+    let [s1, pair, none] = each.map(|values| (median(&values), spread(&values)));
+    let delivery = (pair.0 - none.0) / 2.0;
+    Ok(Finding {
+        goal: "S3",
+        what: format!("{channels} channels x 2 subscribers, {IN_FLIGHT} in flight"),
+        floor: format!("{:.0} ns a delivery in 1 channel x 1000", s1.0),
+        figure: format!("{delivery:.0} ns a delivery"),
+        value: delivery / s1.0,
+        limit: 1.3,
+        more_is_better: false,
+        note: format!(
+            "{}a publish to two costs {:.0} ns, to nobody {:.0} ns; blocks of 1 x 1000 within {:.0} %",
+            if s1.1 > UNSTEADY { "VOID, unsteady: " } else { "" },
+            pair.0,
+            none.0,
+            s1.1 * 100.0
+        ),
+    })
+}
+
+/// One channel of 18 000 against one of 1 000.
+pub(super) fn huge(bench: Bench, subscribers: usize) -> Result<Finding> {
+    let swarm = bench.swarm()?;
+    let (one, many) = (Server::start(bench.server_core, "")?, Server::start(bench.server_core, "")?);
+    let mut thousand = server_side(&swarm, &one, 1_000, 1)?;
+    let mut huge = server_side(&swarm, &many, subscribers, 1)?;
+    let pair = crate::alternate::alternate(&mut thousand, &mut huge, bench.rounds)?;
+    Ok(Finding {
+        goal: "S3",
+        what: format!("1 channel {CHANNEL} x {subscribers}"),
+        floor: format!("{:.0} ns a delivery in 1 channel x 1000", pair.floor_ns),
+        figure: format!("{:.0} ns a delivery", pair.figure_ns),
+        value: pair.ratio,
+        limit: 1.3,
+        more_is_better: false,
+        note: super::trust(&pair),
+    })
+}
+
+fn spread(values: &[f64]) -> f64 {
+    let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(*v), high.max(*v)));
+    (high - low) / median(values)
+}
