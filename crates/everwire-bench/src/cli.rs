@@ -18,7 +18,7 @@ use crate::load::compare;
 use crate::load::outcome::Outcome;
 use crate::load::perform::perform as measure;
 use crate::load::plan::Kind;
-use crate::load::{report, table};
+use crate::load::{report, table, yardstick};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -39,6 +39,8 @@ pub enum Task {
     Recover(Box<Options>),
     /// A mixture: publish, ping, presence, history, subscribe
     Mixed(Box<Options>),
+    /// What this machine can do at all: bare loops of `send`, broadcast, echo, and held sockets
+    Floor(yardstick::Options),
     /// Compare two files that --json wrote
     Compare {
         /// Before
@@ -52,6 +54,7 @@ pub enum Task {
     Goals {
         /// Such as S1 S5
         names: Vec<String>,
+        /// How long
         #[command(flatten)]
         blocks: Blocks,
     },
@@ -106,6 +109,18 @@ fn perform(task: &Task) -> Result<bool> {
         Task::Churn(options) => load(Kind::Churn, options),
         Task::Recover(options) => load(Kind::Recover, options),
         Task::Mixed(options) => load(Kind::Mixed, options),
+        Task::Floor(options) => {
+            let floor = yardstick::measure(options)?;
+            let json = serde_json::to_string_pretty(&floor)?;
+            match &options.json {
+                Some(path) if path.as_os_str() == "-" => writeln!(std::io::stdout(), "{json}")?,
+                path => {
+                    write!(std::io::stdout(), "{}", floor.render())?;
+                    path.as_ref().map_or(Ok(()), |path| write(path, &json))?;
+                }
+            }
+            Ok(floor.is_steady())
+        }
         Task::Compare { a, b } => {
             let words = compare::compare(&read(a)?, &read(b)?).map_err(Usage)?;
             write!(std::io::stdout(), "{words}")?;

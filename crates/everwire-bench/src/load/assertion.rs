@@ -22,7 +22,7 @@ enum Figure {
 }
 
 /// The names, and what each takes as units; the first is meant where none is written.
-const FIGURES: [(&str, Figure, &[(&str, f64)]); 11] = [
+const FIGURES: [(&str, Figure, Units); 11] = [
     ("p50", Figure::P50, MILLIS),
     ("p90", Figure::P90, MILLIS),
     ("p99", Figure::P99, MILLIS),
@@ -36,11 +36,13 @@ const FIGURES: [(&str, Figure, &[(&str, f64)]); 11] = [
     ("memory_per_connection", Figure::MemoryPerConnection, BYTES),
 ];
 
-const MILLIS: &[(&str, f64)] = &[("ms", 1.0), ("us", 1e-3), ("µs", 1e-3), ("ns", 1e-6), ("s", 1e3)];
-const MICROS: &[(&str, f64)] = &[("us", 1.0), ("µs", 1.0), ("ns", 1e-3), ("ms", 1e3)];
-const COUNT: &[(&str, f64)] = &[("", 1.0), ("k", 1e3), ("M", 1e6)];
-const BYTES: &[(&str, f64)] =
-    &[("B", 1.0), ("KB", 1e3), ("MB", 1e6), ("KiB", 1_024.0), ("MiB", 1_024.0 * 1_024.0)];
+/// Units, each with what it is worth.
+type Units = &'static [(&'static str, f64)];
+
+const MILLIS: Units = &[("ms", 1.0), ("us", 1e-3), ("µs", 1e-3), ("ns", 1e-6), ("s", 1e3)];
+const MICROS: Units = &[("us", 1.0), ("µs", 1.0), ("ns", 1e-3), ("ms", 1e3)];
+const COUNT: Units = &[("", 1.0), ("k", 1e3), ("M", 1e6)];
+const BYTES: Units = &[("B", 1.0), ("KB", 1e3), ("MB", 1e6), ("KiB", 1_024.0), ("MiB", 1_024.0 * 1_024.0)];
 
 /// How a figure is held against its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

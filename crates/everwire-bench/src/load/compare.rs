@@ -38,7 +38,7 @@ pub fn compare(a: &Outcome, b: &Outcome) -> Result<String, String> {
             if run.stopped || run.broken.is_some() { ", not to its end" } else { "" }
         );
     }
-    let _ = writeln!(out, "\n{:<24} {:>12} {:>12} {:>9}   {}", "", "a", "b", "change", "spread within a run");
+    let _ = writeln!(out, "\n{:<24} {:>12} {:>12} {:>9}   spread within a run", "", "a", "b", "change");
     for row in rows(a, b) {
         let (before, after) = row.values;
         let change = change(before, after);

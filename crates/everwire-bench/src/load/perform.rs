@@ -16,6 +16,7 @@ use super::target::{Limits, Target};
 use crate::clock::now_ns;
 use crate::machine;
 use crate::swarm::Swarm;
+use crate::watched::Watched;
 
 /// A connection that publishes is given so much of what its server allows.
 const SHARE: f64 = 0.8;
@@ -38,6 +39,9 @@ pub fn perform(job: &Job, command: String, stop: Arc<AtomicBool>) -> Result<Outc
     plan.publishers = publishers(&plan, target.limits);
     let mut warnings = job.warnings.clone();
     warnings.extend(limits(&plan, target.limits)?);
+    for pid in &job.pids {
+        Watched::new(*pid).map_err(|error| Usage(format!("--pid {pid}: it can't be watched: {error}")))?;
+    }
     let gauge = Gauge::find(target.address, &target.host, &job.pids);
     // A sleep is as long as was asked for; where the kernel refuses, latencies are a little longer.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1_000));
@@ -53,7 +57,7 @@ pub fn perform(job: &Job, command: String, stop: Arc<AtomicBool>) -> Result<Outc
     let mut swarm = Swarm::new()?;
     let (mut scenario, population) = scenario::of(&plan);
     let mut run = Run::new(plan, setting)?;
-    let before = run.gauge.read(true);
+    let before = run.meter.gauge.read(true);
     run.gather(&mut swarm, scenario.as_mut(), population)?;
     let open = run.ready;
     let broken = play(&mut run, &mut swarm, scenario.as_mut(), population).err();
@@ -94,7 +98,7 @@ fn play(run: &mut Run, swarm: &mut Swarm, scenario: &mut dyn Scenario, populatio
     run.until_ns = end_ns;
     run.heard_ns = start_ns;
     scenario.begin(run, start_ns);
-    run.begin_series();
+    run.meter.begin_series(&mut run.tally);
     // Whoever has lost all connections has nothing more to learn.
     let dead = move |_: &dyn Scenario, run: &Run| population > 0 && run.ready == 0;
     let storms = run.plan.scenario == Kind::Recover;
@@ -105,11 +109,11 @@ fn play(run: &mut Run, swarm: &mut Swarm, scenario: &mut dyn Scenario, populatio
     } else {
         run.drive(swarm, scenario, window_ns, "warm-up", dead)?;
         run.tally.window = (window_ns, end_ns);
-        run.close_slice();
-        run.open_span(swarm);
+        run.meter.close_slice(&mut run.tally);
+        run.meter.open_span(swarm.calls);
         run.drive(swarm, scenario, end_ns, "running", dead)?;
-        run.close_slice();
-        run.close_span(swarm);
+        run.meter.close_slice(&mut run.tally);
+        run.meter.close_span(swarm.calls);
     }
     let patience_ns = run.plan.drain_ms * 1_000_000;
     run.heard_ns = run.heard_ns.max(now_ns());
@@ -117,7 +121,7 @@ fn play(run: &mut Run, swarm: &mut Swarm, scenario: &mut dyn Scenario, populatio
         scenario.is_settled() || now_ns() > run.heard_ns + patience_ns || (!storms && dead(scenario, run))
     })?;
     if storms {
-        run.close_slice();
+        run.meter.close_slice(&mut run.tally);
     }
     anyhow::ensure!(
         population == 0 || run.ready > 0 || run.is_stopped(),
@@ -168,7 +172,7 @@ fn limits(plan: &Plan, limits: Limits) -> Result<Option<String>> {
 
 /// What was counted, in the units of a report.
 fn of_run(run: &Run, before: Reading) -> Outcome {
-    let (tally, spans, plan) = (&run.tally, &run.spans, &run.plan);
+    let (tally, spans, plan) = (&run.tally, &run.meter.spans, &run.plan);
     let seconds = spans.wall_ns as f64 / 1e9;
     let each = |value: f64| (tally.received > 0).then(|| value / tally.received as f64);
     let (cpu_ns, population) = (spans.server.cpu_ns, run.ready.max(1) as f64);
@@ -177,7 +181,7 @@ fn of_run(run: &Run, before: Reading) -> Outcome {
     // Sockets are read with `recv`: a count without them says nothing about messages.
     let calls = spans.server.calls.filter(|calls| *calls * 10 > tally.received);
     let server = Server {
-        source: run.gauge.source.clone(),
+        source: run.meter.gauge.source.clone(),
         cpu_s: cpu_ns.map(|ns| ns as f64 / 1e9),
         cpu_per_message_us: cpu_ns.and_then(|ns| each(ns as f64 / 1e3)),
         messages_per_cpu_s: cpu_ns
@@ -227,7 +231,7 @@ fn of_run(run: &Run, before: Reading) -> Outcome {
             calls_per_message: each(spans.own_calls as f64).unwrap_or(0.0),
             late_p99: outcome::ms(tally.lateness.value_at_quantile(0.99)),
         },
-        series: run.series.clone(),
+        series: run.meter.series.clone(),
         warnings: Vec::new(),
         asserts: Vec::new(),
         plan: plan.clone(),
@@ -241,6 +245,19 @@ fn own(outcome: &Outcome) -> Vec<String> {
         warnings.push(format!(
             "the load tool's own core was {:.0} % busy: the server could perhaps do more, and latencies are partly the tool's",
             outcome.loader.busy * 100.0
+        ));
+    }
+    let plan = &outcome.plan;
+    let planned = plan.rate * outcome.measured_ms / 1e3;
+    let keeps_time = !matches!(plan.scenario, Kind::Idle | Kind::Recover) && plan.ramp_ms == 0;
+    if keeps_time && !outcome.stopped && (outcome.sent as f64) < 0.98 * planned - 2.0 {
+        let why = match plan.scenario {
+            Kind::Connect | Kind::Churn => "--conns of them were there at a time, or the load tool was late",
+            _ => "the load tool could not send more",
+        };
+        warnings.push(format!(
+            "{} of {planned:.0} began in time ({why}): what was measured is a smaller load",
+            outcome.sent
         ));
     }
     let (late, median) = (outcome.loader.late_p99, outcome.latency.map_or(0.0, |latency| latency.p50));
@@ -291,6 +308,9 @@ mod tests {
     #[test]
     fn a_load_tool_at_its_end_says_so() {
         let mut outcome = sample(Kind::Fanout);
+        outcome.sent = 190;
+        assert!(own(&outcome)[0].contains("190 of 200 began in time"));
+        outcome.sent = 199;
         assert_eq!(own(&outcome), Vec::<String>::new());
         outcome.loader.busy = 0.95;
         outcome.loader.late_p99 = 2.0;

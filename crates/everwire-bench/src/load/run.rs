@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Result, bail};
 use everwire_proto::ws::{Opcode, write_masked_frame};
 
-use super::gauge::{Gauge, Reading};
-use super::outcome::{Slot, ms};
+use super::gauge::Gauge;
+use super::meter::Meter;
+use super::outcome::ms;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::tally::Tally;
@@ -18,7 +19,6 @@ use crate::clock::now_ns;
 use crate::dialect::Dialect;
 use crate::marker::Mark;
 use crate::swarm::{Heard, Opening, Swarm};
-use crate::watched::Watched;
 
 /// So many connections are on their way at once: more than a listener's queue holds would be turned away.
 const AT_ONCE: usize = 100;
@@ -103,18 +103,14 @@ pub struct Run {
     pub dialect: Dialect,
     /// What is counted.
     pub tally: Tally,
-    /// What the server takes.
-    pub gauge: Gauge,
+    /// What it takes.
+    pub meter: Meter,
     /// Connections that are ready.
     pub ready: usize,
     /// Connections of a population that are ready or have failed.
     pub settled: usize,
     /// No new work is begun after this, ns.
     pub until_ns: u64,
-    /// The slices so far.
-    pub series: Vec<Slot>,
-    /// What the spans that count have taken.
-    pub spans: Spans,
     /// What the server allows a connection.
     pub limits: Limits,
     /// When something was last heard, ns.
@@ -127,21 +123,9 @@ pub struct Run {
     dialed: usize,
     stop: Arc<AtomicBool>,
     progress: Progress,
-    own: Watched,
-    epoch_ns: u64,
-    slice: SliceClock,
     glance_ns: u64,
     frame: Vec<u8>,
     text: String,
-}
-
-/// When the slice began, and the readings then.
-#[derive(Clone, Copy, Debug)]
-struct SliceClock {
-    length_ns: u64,
-    since_ns: u64,
-    server: Reading,
-    own_ns: u64,
 }
 
 /// What a run goes to and how it is watched.
@@ -163,70 +147,21 @@ pub struct Setting {
     pub stop: Arc<AtomicBool>,
 }
 
-/// Time that counts, and what it took. Most scenarios have one span, a storm one for each return.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Spans {
-    /// Their length, ns.
-    pub wall_ns: u64,
-    /// What the server took; absent when unknown.
-    pub server: Reading,
-    /// CPU time of the load tool, ns.
-    pub own_ns: u64,
-    /// Its reads and writes.
-    pub own_calls: u64,
-    since: Option<(u64, Reading, u64, u64)>,
-}
-
 impl Run {
-    /// From here on it counts.
-    pub fn open_span(&mut self, swarm: &Swarm) {
-        let server = self.gauge.read(true);
-        self.spans.since = Some((now_ns(), server, self.own_ns(), swarm.calls));
-    }
-
-    /// Up to here it counts.
-    pub fn close_span(&mut self, swarm: &Swarm) {
-        let Some((start_ns, before, own_ns, calls)) = self.spans.since.take() else { return };
-        let (now, own_now_ns) = (now_ns(), self.own_ns());
-        let (after, sum) = (self.gauge.read(true), &mut self.spans);
-        sum.wall_ns += now.saturating_sub(start_ns);
-        sum.own_ns += own_now_ns.saturating_sub(own_ns);
-        sum.own_calls += swarm.calls - calls;
-        let add = |sum: Option<u64>, before: Option<u64>, after: Option<u64>| {
-            Some(sum.unwrap_or(0) + after?.saturating_sub(before?))
-        };
-        sum.server = Reading {
-            cpu_ns: add(sum.server.cpu_ns, before.cpu_ns, after.cpu_ns),
-            calls: add(sum.server.calls, before.calls, after.calls),
-            waits: add(sum.server.waits, before.waits, after.waits),
-            resident_bytes: after.resident_bytes,
-        };
-    }
-
     /// A run that has not begun.
     ///
     /// # Errors
     /// This process can't be watched.
     pub fn new(plan: Plan, setting: Setting) -> io::Result<Self> {
-        let total_ms = plan.warmup_ms + plan.duration_ms;
-        // Short runs have slices to see something by, long ones no more than a page can show.
-        let length_ms = (total_ms / 60).clamp(50, 1_000).max(total_ms / 240);
-        let slice = SliceClock {
-            length_ns: length_ms * 1_000_000,
-            since_ns: 0,
-            server: Reading::default(),
-            own_ns: 0,
-        };
+        let meter = Meter::new(setting.gauge, &plan)?;
         Ok(Self {
             plan,
             dialect: setting.dialect,
             tally: Tally::new(),
-            gauge: setting.gauge,
+            meter,
             ready: 0,
             settled: 0,
             until_ns: u64::MAX,
-            series: Vec::new(),
-            spans: Spans::default(),
             limits: setting.limits,
             heard_ns: 0,
             channel: setting.channel,
@@ -236,9 +171,6 @@ impl Run {
             dialed: 0,
             stop: setting.stop,
             progress: Progress::new(),
-            own: Watched::new(std::process::id())?,
-            epoch_ns: now_ns(),
-            slice,
             glance_ns: 0,
             frame: Vec::new(),
             text: String::new(),
@@ -248,11 +180,6 @@ impl Run {
     /// Whether a person wants it to end.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
-    }
-
-    /// CPU time of the load tool so far, ns.
-    pub fn own_ns(&self) -> u64 {
-        self.own.cpu_ns().unwrap_or(0)
     }
 
     /// The name of the n-th channel.
@@ -386,10 +313,10 @@ impl Run {
                 scenario.act(self, swarm)?;
             }
             let due = scenario.due_ns(self).unwrap_or(u64::MAX);
-            let slice_ns = self.slice.since_ns + self.slice.length_ns;
+            let slice_ns = self.meter.slice_end_ns();
             self.turn(swarm, scenario, due.min(slice_ns).min(end_ns))?;
             if now_ns() >= slice_ns {
-                self.close_slice();
+                self.meter.close_slice(&mut self.tally);
             }
             self.glance(phase, None);
         }
@@ -490,48 +417,6 @@ impl Run {
         }
     }
 
-    /// The time of the series begins, and its first slice.
-    pub fn begin_series(&mut self) {
-        self.epoch_ns = now_ns();
-        self.slice.since_ns = self.epoch_ns;
-        self.slice.server = self.gauge.read(false);
-        self.slice.own_ns = self.own_ns();
-        self.tally.close_slice(|_| ());
-    }
-
-    /// Ends a slice of time and begins the next.
-    pub fn close_slice(&mut self) {
-        let (now, server, own_ns) = (now_ns(), self.gauge.read(false), self.own_ns());
-        let length_ns = now.saturating_sub(self.slice.since_ns).max(1);
-        let cores = |ns: u64| ns as f64 / length_ns as f64;
-        let used = server.cpu_ns.zip(self.slice.server.cpu_ns).map(|(now, then)| now.saturating_sub(then));
-        let middle_ns = self.slice.since_ns + length_ns / 2;
-        let counts = (self.tally.window.0..self.tally.window.1).contains(&middle_ns);
-        let own_cores = cores(own_ns.saturating_sub(self.slice.own_ns));
-        let at_ms = ms(now.saturating_sub(self.epoch_ns));
-        let slot = self.tally.close_slice(|slice| {
-            let at =
-                |quantile| (!slice.latency.is_empty()).then(|| ms(slice.latency.value_at_quantile(quantile)));
-            Slot {
-                at_ms,
-                length_ms: ms(length_ns),
-                counts,
-                sent: slice.sent,
-                received: slice.received,
-                errors: slice.errors,
-                p50: at(0.5),
-                p99: at(0.99),
-                max: at(1.0),
-                server_cores: used.map(cores),
-                server_memory: server.resident_bytes,
-                loader_cores: own_cores,
-            }
-        });
-        self.series.push(slot);
-        self.slice.since_ns = now;
-        (self.slice.server, self.slice.own_ns) = (server, own_ns);
-    }
-
     /// Draws the progress line now and then.
     fn glance(&mut self, phase: &str, opening: Option<(usize, usize)>) {
         let now = now_ns();
@@ -543,8 +428,8 @@ impl Run {
             Some((settled, count)) => format!("{phase} {settled} of {count} connections"),
             None => {
                 let slice = &self.tally.slice;
-                let seconds = now.saturating_sub(self.slice.since_ns) as f64 / 1e9;
-                let last = self.series.last();
+                let seconds = self.meter.slice_age_s();
+                let last = self.meter.series.last();
                 // A slice that has just begun says too little.
                 let rate = match last {
                     Some(slot) if seconds < 0.2 => slot.received as f64 / slot.length_ms * 1e3,

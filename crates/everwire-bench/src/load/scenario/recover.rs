@@ -116,8 +116,8 @@ impl Recover {
         start_ns + each.saturating_sub(allowed) * 1_000_000_000 / allowed
     }
 
-    fn to_return(&mut self, run: &mut Run, swarm: &mut Swarm) {
-        run.open_span(swarm);
+    fn begin_return(&mut self, run: &mut Run, swarm: &mut Swarm) {
+        run.meter.open_span(swarm.calls);
         let start_ns = now_ns();
         self.moved_ns = start_ns;
         self.schedule = (run.plan.rate > 0.0).then(|| Schedule::new(start_ns, run.plan.rate, Duration::ZERO));
@@ -145,7 +145,7 @@ impl Recover {
     }
 
     fn over(&mut self, run: &mut Run, swarm: &mut Swarm) {
-        run.close_span(swarm);
+        run.meter.close_span(swarm.calls);
         self.step = if now_ns() < run.until_ns { Step::Cut } else { Step::Over };
     }
 
@@ -276,7 +276,7 @@ impl Scenario for Recover {
                 if stored < sent {
                     run.tally.error(|| format!("{} publishes were never answered", sent - stored));
                 }
-                self.to_return(run, swarm);
+                self.begin_return(run, swarm);
             }
             Step::Return { begun, coming, start_ns, back } if begun < self.subscribers.len() => {
                 if self.schedule.is_none() && coming >= AT_ONCE {
