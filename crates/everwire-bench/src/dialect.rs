@@ -22,6 +22,8 @@ pub struct Dialect {
     pub delivered: String,
     /// What stands in a refusal; empty: refusals are not known.
     pub refused: String,
+    /// Messages that must be answered, each with its answer: pings of servers that don't use WebSocket's own.
+    pub answers: Vec<(String, String)>,
 }
 
 impl Dialect {
@@ -36,6 +38,7 @@ impl Dialect {
             publish: r#"{"type":"publish","channel":"{channel}","data":"{data}"}"#.to_owned(),
             delivered: r#""type":"message""#.to_owned(),
             refused: r#""type":"error""#.to_owned(),
+            answers: Vec::new(),
         }
     }
 
@@ -50,6 +53,7 @@ impl Dialect {
             publish: "{data}".to_owned(),
             delivered: String::new(),
             refused: String::new(),
+            answers: Vec::new(),
         }
     }
 
@@ -73,6 +77,12 @@ impl Dialect {
     /// Whether this answers what was said first.
     pub fn is_greeted(&self, payload: &[u8]) -> bool {
         has(payload, &self.greeted)
+    }
+
+    /// The frame that answers this, if one must.
+    pub fn answer(&self, payload: &[u8], out: &mut Vec<u8>) -> bool {
+        let known = self.answers.iter().find(|(said, _)| said.as_bytes() == payload);
+        known.inspect(|(_, text)| frame(out, text)).is_some()
     }
 
     /// Whether this refuses something.
@@ -121,6 +131,11 @@ mod tests {
         assert!(ours.is_subscribed(br#"{"type":"subscribed","id":1}"#));
         assert!(!ours.is_delivered(br#"{"type":"subscribed","id":1}"#));
         assert!(ours.is_refused(br#"{"type":"error","code":"rate_limited"}"#));
+        let pings = Dialect { answers: vec![("2".to_owned(), "3".to_owned())], ..Dialect::raw() };
+        let (mut out, mut three) = (Vec::new(), Vec::new());
+        frame(&mut three, "3");
+        assert!(!pings.answer(b"22", &mut out) && pings.answer(b"2", &mut out));
+        assert_eq!(out, three);
         assert!(Dialect::raw().is_delivered(b"anything") && !Dialect::raw().is_refused(b"anything"));
     }
 }

@@ -115,6 +115,9 @@ pub struct Options {
     /// What stands in a message that is delivered; without it any frame with a mark is one
     #[arg(long, value_name = "MATCH", help_heading = "Other servers")]
     pub delivered: Option<String>,
+    /// A message that must be answered and its answer, such as '2=3' for the pings of socket.io. May be repeated
+    #[arg(long, value_name = "TEXT=TEXT", value_parser = answer, help_heading = "Other servers")]
+    pub answer: Vec<(String, String)>,
 
     /// Write the outcome as JSON; - for standard output, the table then goes to standard error
     #[arg(long, value_name = "FILE", help_heading = "Report")]
@@ -231,6 +234,7 @@ impl Options {
         if let Some(subscribe) = &self.subscribe {
             dialect.subscribe = Some(subscribe.clone());
         }
+        dialect.answers.clone_from(&self.answer);
         let texts = [
             (&mut dialect.subscribed, &self.subscribed),
             (&mut dialect.publish, &self.publish),
@@ -315,6 +319,11 @@ fn header(text: &str) -> Result<(String, String), String> {
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
+fn answer(text: &str) -> Result<(String, String), String> {
+    let (said, answer) = text.split_once('=').ok_or("write such as '2=3'")?;
+    Ok((said.to_owned(), answer.to_owned()))
+}
+
 /// `500ms`, `10s`, `2m`; a bare number is seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -375,7 +384,7 @@ mod tests {
 
     #[test]
     fn templates_change_what_is_said() {
-        let words = "--protocol raw --subscribe SUB:{channel} --subscribed OK --publish PUB:{data} --delivered MSG --first HI --subprotocol x";
+        let words = "--protocol raw --subscribe SUB:{channel} --subscribed OK --publish PUB:{data} --delivered MSG --first HI --subprotocol x --answer 2=3";
         let job = job(Kind::Fanout, words).unwrap();
         let told = Dialect {
             subprotocol: Some("x".to_owned()),
@@ -386,6 +395,7 @@ mod tests {
             publish: "PUB:{data}".to_owned(),
             delivered: "MSG".to_owned(),
             refused: String::new(),
+            answers: vec![("2".to_owned(), "3".to_owned())],
         };
         assert_eq!((job.dialect, job.plan.protocol.as_str()), (told, "raw with templates"));
     }
@@ -403,6 +413,7 @@ mod tests {
             (Kind::Fanout, "--duration 1day", "500ms"),
             (Kind::Fanout, "--assert p98<1", "p999"),
             (Kind::Fanout, "--header x", "Origin"),
+            (Kind::Fanout, "--answer x", "2=3"),
         ] {
             let error = job(kind, words).unwrap_err();
             assert!(error.contains(part), "{words}: {error}");

@@ -351,6 +351,11 @@ impl Run {
             Heard::Frame(frame) if frame.opcode > 2 => {}
             Heard::Frame(frame) => {
                 self.heard_ns = now_ns();
+                self.frame.clear();
+                if self.dialect.answer(frame.payload, &mut self.frame) {
+                    swarm.put(number, &self.frame);
+                    return;
+                }
                 match member.waits {
                     Waits::Nothing => self.take(swarm, scenario, from, frame.payload),
                     Waits::Greeted if self.dialect.is_greeted(frame.payload) => {
