@@ -12,6 +12,8 @@ pub struct Dialect {
     pub first: Vec<String>,
     /// What stands in the answer to that; empty: none is waited for.
     pub greeted: String,
+    /// Nothing more is said until that answer is there.
+    pub waits_for_greeting: bool,
     /// What subscribes to a channel; nothing: whoever connects is subscribed.
     pub subscribe: Option<String>,
     /// What stands in the answer to it.
@@ -33,6 +35,7 @@ impl Dialect {
             subprotocol: Some("everwire.v1".to_owned()),
             first: vec![r#"{"type":"connect"}"#.to_owned()],
             greeted: r#""type":"connected""#.to_owned(),
+            waits_for_greeting: false,
             subscribe: Some(r#"{"type":"subscribe","id":1,"channel":"{channel}"}"#.to_owned()),
             subscribed: r#""type":"subscribed""#.to_owned(),
             publish: r#"{"type":"publish","channel":"{channel}","data":"{data}"}"#.to_owned(),
@@ -48,6 +51,7 @@ impl Dialect {
             subprotocol: None,
             first: Vec::new(),
             greeted: String::new(),
+            waits_for_greeting: false,
             subscribe: None,
             subscribed: String::new(),
             publish: "{data}".to_owned(),

@@ -103,6 +103,9 @@ pub struct Options {
     /// What a connection says first. May be repeated
     #[arg(long, value_name = "TEXT", help_heading = "Other servers")]
     pub first: Vec<String>,
+    /// What stands in the answer to that; the subscription waits for it
+    #[arg(long, value_name = "MATCH", help_heading = "Other servers")]
+    pub greeted: Option<String>,
     /// What subscribes; {channel} is filled in
     #[arg(long, value_name = "TEXT", help_heading = "Other servers")]
     pub subscribe: Option<String>,
@@ -230,6 +233,10 @@ impl Options {
             dialect.first.clone_from(&self.first);
             // What another server answers to that is not known.
             dialect.greeted.clear();
+        }
+        if let Some(greeted) = &self.greeted {
+            dialect.greeted.clone_from(greeted);
+            dialect.waits_for_greeting = !greeted.is_empty();
         }
         if let Some(subscribe) = &self.subscribe {
             dialect.subscribe = Some(subscribe.clone());
@@ -384,12 +391,13 @@ mod tests {
 
     #[test]
     fn templates_change_what_is_said() {
-        let words = "--protocol raw --subscribe SUB:{channel} --subscribed OK --publish PUB:{data} --delivered MSG --first HI --subprotocol x --answer 2=3";
+        let words = "--protocol raw --subscribe SUB:{channel} --subscribed OK --publish PUB:{data} --delivered MSG --first HI --greeted YO --subprotocol x --answer 2=3";
         let job = job(Kind::Fanout, words).unwrap();
         let told = Dialect {
             subprotocol: Some("x".to_owned()),
             first: vec!["HI".to_owned()],
-            greeted: String::new(),
+            greeted: "YO".to_owned(),
+            waits_for_greeting: true,
             subscribe: Some("SUB:{channel}".to_owned()),
             subscribed: "OK".to_owned(),
             publish: "PUB:{data}".to_owned(),

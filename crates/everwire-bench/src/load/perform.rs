@@ -79,11 +79,8 @@ pub fn perform(job: &Job, command: String, stop: Arc<AtomicBool>) -> Result<Outc
         && !outcome.stopped
         && run.plan.scenario != Kind::Idle
     {
-        outcome.broken = Some(format!(
-            "nothing came back in {:.1} s, though {} connections were open: is it the right --protocol?",
-            outcome.measured_ms / 1e3,
-            open
-        ));
+        let why = outcome.first_error.as_deref().unwrap_or("is it the right --protocol?");
+        outcome.broken = Some(format!("nothing came back in {:.1} s: {why}", outcome.measured_ms / 1e3));
     }
     warnings.extend(own(&outcome));
     outcome.warnings = warnings;

@@ -68,8 +68,10 @@ pub trait Scenario {
 pub struct Hello {
     /// Whole frames.
     pub bytes: Vec<u8>,
-    /// What makes it ready.
+    /// What makes it ready, or lets it go on.
     pub waits: Waits,
+    /// What it says when it was greeted, and waits for then.
+    pub then: Option<(Vec<u8>, Waits)>,
 }
 
 /// What a connection waits for.
@@ -191,14 +193,19 @@ impl Run {
     pub fn hello(&self, channel: Option<usize>) -> Hello {
         let mut bytes = Vec::new();
         self.dialect.greeting(&mut bytes);
-        let mut waits = if self.dialect.greeted.is_empty() { Waits::Open } else { Waits::Greeted };
-        if let (Some(n), Some(_)) = (channel, &self.dialect.subscribe) {
-            self.dialect.subscription(&self.channel(n), &mut bytes);
-            if !self.dialect.subscribed.is_empty() {
-                waits = Waits::Subscribed;
-            }
+        let waits = if self.dialect.greeted.is_empty() { Waits::Open } else { Waits::Greeted };
+        let (Some(n), Some(_)) = (channel, &self.dialect.subscribe) else {
+            return Hello { bytes, waits, then: None };
+        };
+        let mut more = Vec::new();
+        self.dialect.subscription(&self.channel(n), &mut more);
+        let answered = !self.dialect.subscribed.is_empty();
+        if self.dialect.waits_for_greeting {
+            let then = if answered { Waits::Subscribed } else { Waits::Nothing };
+            return Hello { bytes, waits, then: Some((more, then)) };
         }
-        Hello { bytes, waits }
+        bytes.append(&mut more);
+        Hello { bytes, waits: if answered { Waits::Subscribed } else { waits }, then: None }
     }
 
     /// Begins a connection that was meant to begin at `due_ns`; its number in the swarm.
@@ -359,7 +366,7 @@ impl Run {
                 match member.waits {
                     Waits::Nothing => self.take(swarm, scenario, from, frame.payload),
                     Waits::Greeted if self.dialect.is_greeted(frame.payload) => {
-                        self.is_ready(swarm, scenario, from, frame.payload);
+                        self.greeted(swarm, scenario, from, frame.payload);
                     }
                     Waits::Subscribed if self.dialect.is_subscribed(frame.payload) => {
                         self.is_ready(swarm, scenario, from, frame.payload);
@@ -387,6 +394,27 @@ impl Run {
         let words = String::from_utf8_lossy(payload.get(2..).unwrap_or_default()).into_owned();
         self.tally.error(|| format!("the server closed connection {} with {code} {words}", member.who));
         self.leave(swarm, number);
+    }
+
+    /// It was greeted: it is ready, or has more to say.
+    fn greeted(
+        &mut self,
+        swarm: &mut Swarm,
+        scenario: &mut dyn Scenario,
+        from: (usize, usize),
+        frame: &[u8],
+    ) {
+        let then = scenario.hello(self, from.1).then;
+        if let Some((bytes, waits)) = then {
+            swarm.put(from.0, &bytes);
+            if waits != Waits::Nothing {
+                if let Some(member) = self.members.get_mut(from.0).and_then(Option::as_mut) {
+                    member.waits = waits;
+                }
+                return;
+            }
+        }
+        self.is_ready(swarm, scenario, from, frame);
     }
 
     fn is_ready(

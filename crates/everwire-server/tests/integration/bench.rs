@@ -219,7 +219,7 @@ fn a_server_that_drops_and_doubles_is_found_out() {
     let url = format!("ws://{}/any", listener.local_addr().unwrap());
     let server = thread::spawn(move || lie(&listener));
     let words = format!(
-        "fanout --url {url} --protocol raw --publish pub:{{data}} --delivered msg: --size 100 \
+        "fanout --url {url} --protocol raw --first HI --greeted YO --subscribe sub --subscribed ok --answer 2=3 --publish pub:{{data}} --delivered msg: --size 100 \
          --conns 2 --rate 200 --warmup 0s --duration 500ms --drain 300ms"
     );
     let outcome = outcome(&words);
@@ -243,9 +243,14 @@ struct Lies {
 /// twice to the second, and one comes to it behind its successor.
 fn lie(listener: &TcpListener) -> Lies {
     // The load tool looks first whether anybody is there.
-    drop(upgraded(listener).read(&mut [0; 64]));
-    let mut publisher = upgraded(listener);
-    let (mut first, mut second) = (upgraded(listener), upgraded(listener));
+    drop(greeted(listener));
+    let mut publisher = greeted(listener);
+    let [mut first, mut second] = [(); 2].map(|()| {
+        let mut subscriber = greeted(listener);
+        assert_eq!(heard(&mut subscriber), "sub");
+        say(&mut subscriber, "ok");
+        subscriber
+    });
     let (mut lies, mut held) = (Lies::default(), None);
     let mut frame = [0; 6 + 4 + 100];
     let mut count = 0_u64;
@@ -256,6 +261,9 @@ fn lie(listener: &TcpListener) -> Lies {
             frame[6..].iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
         let data = said.strip_prefix(b"pub:").unwrap();
         let answer = [&[0x81, 104][..], b"msg:", data].concat();
+        if count == 4 {
+            say(&mut first, "2");
+        }
         let place = count % 10;
         count += 1;
         if place == 3 {
@@ -277,9 +285,37 @@ fn lie(listener: &TcpListener) -> Lies {
             let _ = second.write_all(&held);
         }
     }
+    assert_eq!(heard(&mut first), "3");
     // What was held back at the end never came.
     lies.dropped += u64::from(held.is_some());
     lies
+}
+
+/// Accepts a connection that says HI, and nothing more until it is answered.
+fn greeted(listener: &TcpListener) -> TcpStream {
+    let mut socket = upgraded(listener);
+    assert_eq!(heard(&mut socket), "HI");
+    socket.set_nonblocking(true).unwrap();
+    assert!(socket.read(&mut [0]).is_err(), "it goes on before it is answered");
+    socket.set_nonblocking(false).unwrap();
+    say(&mut socket, "YO");
+    socket
+}
+
+/// The text of a short masked frame.
+fn heard(socket: &mut TcpStream) -> String {
+    let mut head = [0; 6];
+    socket.read_exact(&mut head).unwrap();
+    assert!(head[0] == 0x81 && head[1] & 0x80 != 0);
+    let mut text = vec![0; usize::from(head[1] & 0x7f)];
+    socket.read_exact(&mut text).unwrap();
+    let plain = text.iter().zip(head[2..].iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+    String::from_utf8(plain).unwrap()
+}
+
+fn say(socket: &mut TcpStream, text: &str) {
+    let head = [0x81, u8::try_from(text.len()).unwrap()];
+    socket.write_all(&[&head[..], text.as_bytes()].concat()).unwrap();
 }
 
 /// Accepts a connection and upgrades it.

@@ -88,7 +88,7 @@ impl Recover {
             r#"{{"type":"subscribe","id":1,"channel":"{name}","since":{{"epoch":"{epoch}","offset":{offset}}}}}"#
         );
         frame(&mut bytes, &words);
-        Hello { bytes, waits: Waits::Subscribed }
+        Hello { bytes, waits: Waits::Subscribed, then: None }
     }
 
     /// Sends the next message that they will miss, in the order of channels.
