@@ -18,6 +18,7 @@ pub mod assertion;
 pub mod compare;
 pub mod report;
 pub mod progress;
+pub mod publication;
 pub mod run;
 pub mod scenario;
 pub mod args;

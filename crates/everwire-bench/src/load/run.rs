@@ -13,6 +13,7 @@ use super::meter::Meter;
 use super::outcome::ms;
 use super::plan::Plan;
 use super::progress::Progress;
+use super::publication::Publications;
 use super::tally::Tally;
 use super::target::{Limits, refusal};
 use crate::clock::now_ns;
@@ -127,7 +128,7 @@ pub struct Run {
     progress: Progress,
     glance_ns: u64,
     frame: Vec<u8>,
-    text: String,
+    publications: Publications,
 }
 
 /// What a run goes to and how it is watched.
@@ -175,7 +176,7 @@ impl Run {
             progress: Progress::new(),
             glance_ns: 0,
             frame: Vec::new(),
-            text: String::new(),
+            publications: Publications::default(),
         })
     }
 
@@ -247,14 +248,10 @@ impl Run {
         }
     }
 
-    /// Publishes a marked message that was due at `due_ns`.
+    /// Publishes a marked message.
     pub fn publish(&mut self, swarm: &mut Swarm, number: usize, channel: usize, mark: Mark) {
-        self.text.clear();
-        mark.write(self.plan.size, &mut self.text);
-        self.frame.clear();
-        self.dialect.publication(&format!("{}-{channel}", self.channel), &self.text, &mut self.frame);
-        swarm.put(number, &self.frame);
-        self.tally.sent(mark.due_ns, now_ns());
+        let frame = self.publications.frame(&self.dialect, channel, &self.channel, self.plan.size, mark);
+        swarm.put(number, frame);
     }
 
     /// Opens a population of so many connections and waits until each is ready or has failed.

@@ -30,15 +30,12 @@ pub fn render(outcome: &Outcome) -> String {
     }
     server(outcome, &mut table);
     let loader = &outcome.loader;
-    table.row(
-        "load tool",
-        &format!(
-            "{:.0} % of its core, {:.2} system calls for each; sends late by {} (p99)",
-            loader.busy * 100.0,
-            loader.calls_per_message,
-            millis(loader.late_p99)
-        ),
-    );
+    let busy = loader.busy * 100.0;
+    let mut words = format!("{busy:.0} % of its core, {:.2} system calls for each", loader.calls_per_message);
+    if outcome.plan.rate > 0.0 {
+        let _ = write!(words, "; sends late by {} (p99)", millis(loader.late_p99));
+    }
+    table.row("load tool", &words);
     for warning in &outcome.warnings {
         table.line(&format!("! {warning}"));
     }

@@ -169,9 +169,7 @@ impl Scenario for Arrivals {
         let hello = self.hello(run, who);
         match run.dial(swarm, who, &hello, due_ns) {
             Ok(number) => {
-                if !self.talks {
-                    run.tally.sent(due_ns, now);
-                }
+                run.tally.sent(due_ns, now);
                 self.there.push_back(Some(Visit { number, since_ns: now, stage: Stage::Coming }));
                 self.count += 1;
             }

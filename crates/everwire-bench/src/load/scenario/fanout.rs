@@ -65,6 +65,7 @@ impl Fanout {
         self.outstanding += *members;
         self.publishes += 1;
         run.publish(swarm, sender, channel, mark);
+        run.tally.sent(due_ns, now_ns());
     }
 }
 

@@ -44,13 +44,14 @@ impl Roundtrip {
         }
     }
 
-    fn send(&mut self, run: &mut Run, swarm: &mut Swarm, who: usize, due_ns: u64) {
+    fn send(&mut self, run: &mut Run, swarm: &mut Swarm, who: usize, (due_ns, now_ns): (u64, u64)) {
         let talker = &mut self.talkers[who];
         let Some(number) = talker.number else { return };
         let mark = Mark { channel: u32::try_from(who).unwrap_or(u32::MAX), number: talker.sent, due_ns };
         talker.sent += 1;
         self.outstanding += 1;
         run.publish(swarm, number, who, mark);
+        run.tally.sent(due_ns, now_ns);
     }
 }
 
@@ -84,7 +85,7 @@ impl Scenario for Roundtrip {
                 self.outstanding = self.outstanding.saturating_sub(1);
                 run.tally.received(mark.due_ns, run.heard_ns);
                 if self.schedule.is_none() && run.heard_ns < run.until_ns {
-                    self.send(run, swarm, who, run.heard_ns);
+                    self.send(run, swarm, who, (run.heard_ns, run.heard_ns));
                 }
             }
             _ => {}
@@ -105,13 +106,14 @@ impl Scenario for Roundtrip {
             let due_ns = schedule.due_ns();
             let who = usize::try_from(schedule.number() % count as u64).unwrap_or(0);
             schedule.advance();
-            self.send(run, swarm, who, due_ns);
+            self.send(run, swarm, who, (due_ns, now_ns()));
             return Ok(());
         }
         self.fresh = false;
         for who in 0..count {
             for _ in 0..run.plan.in_flight {
-                self.send(run, swarm, who, now_ns());
+                let now = now_ns();
+                self.send(run, swarm, who, (now, now));
             }
         }
         Ok(())
