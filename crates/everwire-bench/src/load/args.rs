@@ -428,6 +428,23 @@ mod tests {
         }
     }
 
+    /// Every option that the manual names is one, and every one of the group for other servers is named.
+    #[test]
+    fn the_manual_knows_the_options() {
+        use clap::CommandFactory as _;
+        let manual = include_str!("../../../../docs/bench.md");
+        let command = Line::command();
+        let known = |name: &str| command.get_arguments().any(|arg| arg.get_long() == Some(name));
+        let words = manual.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        for name in words.filter_map(|word| word.strip_prefix("--")).filter(|name| !name.is_empty()) {
+            assert!(known(name) || name == "help", "--{name} is no option");
+        }
+        for arg in command.get_arguments().filter(|arg| arg.get_help_heading() == Some("Other servers")) {
+            let name = arg.get_long().unwrap();
+            assert!(manual.contains(&format!("--{name}")), "--{name} is not in the manual");
+        }
+    }
+
     #[test]
     fn descriptors_and_ports_are_counted_before_it_begins() {
         let mut plan = job(Kind::Fanout, "--conns 9000").unwrap().plan;
