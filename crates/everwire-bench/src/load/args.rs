@@ -16,6 +16,9 @@ use crate::marker::MARK_BYTES;
 /// Descriptors that the load tool needs besides its connections.
 const OWN_DESCRIPTORS: u64 = 48;
 
+/// The largest payload, bytes: a frame must fit into half a read of the swarm.
+const LARGEST: usize = 100_000;
+
 /// What cannot be done as it was asked; exit code 2.
 #[derive(Debug)]
 pub struct Usage(pub String);
@@ -265,6 +268,7 @@ fn check(plan: &Plan) -> Result<(), Usage> {
         (!plan.rate.is_finite() || plan.rate < 0.0, "--rate must be 0 or more"),
         (!plan.zipf.is_finite() || plan.zipf < 0.0, "--zipf must be 0 or more"),
         (plan.duration_ms == 0, "--duration must be more than 0"),
+        (plan.size > LARGEST, "--size goes up to 100 000 bytes"),
         (
             ours_alone && plan.protocol != "everwire",
             "speaks Everwire alone: other servers have no words for it",
@@ -418,6 +422,7 @@ mod tests {
             (Kind::Mixed, "--publish x", "Everwire alone"),
             (Kind::Fanout, "--duration 0s", "--duration"),
             (Kind::Fanout, "--zipf=-1", "--zipf"),
+            (Kind::Echo, "--size 100001", "--size"),
             (Kind::Fanout, "--duration 1day", "500ms"),
             (Kind::Fanout, "--assert p98<1", "p999"),
             (Kind::Fanout, "--header x", "Origin"),
@@ -436,7 +441,10 @@ mod tests {
         let command = Line::command();
         let known = |name: &str| command.get_arguments().any(|arg| arg.get_long() == Some(name));
         let words = manual.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
-        for name in words.filter_map(|word| word.strip_prefix("--")).filter(|name| !name.is_empty()) {
+        for name in words
+            .filter_map(|word| word.strip_prefix("--"))
+            .filter(|name| name.starts_with(|c: char| c.is_alphabetic()))
+        {
             assert!(known(name) || name == "help", "--{name} is no option");
         }
         for arg in command.get_arguments().filter(|arg| arg.get_help_heading() == Some("Other servers")) {

@@ -120,6 +120,8 @@ fn play(run: &mut Run, swarm: &mut Swarm, scenario: &mut dyn Scenario, populatio
         scenario.is_settled() || now_ns() > run.heard_ns + patience_ns || (!storms && dead(scenario, run))
     })?;
     if storms {
+        // Of a storm that was stopped.
+        run.meter.close_span(swarm.calls);
         run.meter.close_slice(&mut run.tally);
     }
     anyhow::ensure!(
