@@ -85,6 +85,15 @@ impl Call {
         String::from_utf8(output.stdout).with_context(|| self.line())
     }
 
+    /// Runs it quietly and takes what it prints and what it complains of.
+    pub fn both(&self) -> Result<(String, String)> {
+        let output = self.command().output().with_context(|| self.line())?;
+        let [out, err] =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        self.ended(output.status).with_context(|| err.clone())?;
+        Ok((out, err))
+    }
+
     /// What it prints, if it runs and succeeds; for asking what a machine has.
     pub fn answer(&self) -> Option<String> {
         let output = self.command().stderr(Stdio::null()).output().ok()?;

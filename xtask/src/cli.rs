@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::groups::{self, Group};
 use crate::tree::{self, Tree};
-use crate::{long, tidy};
+use crate::{counts, long, tidy};
 
 /// Tasks of the Everwire repository.
 #[derive(Debug, Parser)]
@@ -44,6 +44,12 @@ enum Task {
         /// What to measure, and how: `smoke`, `goals S1 S5`, ...
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         words: Vec<String>,
+    },
+    /// Instructions and allocations of the engine's operations, against the committed figures
+    Counts {
+        /// Write the figures anew instead
+        #[arg(long)]
+        renew: bool,
     },
     /// The public Autobahn suite against a release build, if a folder brings it
     Conformance {
@@ -82,6 +88,7 @@ fn perform(task: Task) -> Result<()> {
         }
         Task::Sim { seeds, from, steps } => long::simulate(&root, seeds, from, steps),
         Task::Bench { words } => long::bench(&root, &words),
+        Task::Counts { renew } => counts::run(&root, renew),
         Task::Conformance { dir } => long::conformance(&root, dir),
     }
 }
@@ -124,7 +131,7 @@ mod tests {
     #[test]
     fn the_help_names_every_task() {
         let help = Cli::command().render_help().to_string();
-        for task in ["test", "tidy", "sim", "bench", "conformance"] {
+        for task in ["test", "tidy", "sim", "bench", "counts", "conformance"] {
             assert!(help.contains(&format!("\n  {task} ")), "{help}");
         }
     }

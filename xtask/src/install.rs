@@ -28,3 +28,8 @@ pub fn for_browser(root: &Path) -> Result<Browser> {
     let python = python::install(root)?;
     Ok(Browser { chromium: debian::chromium(), python })
 }
+
+/// Makes sure that instructions can be counted.
+pub fn for_counts(root: &Path) -> Result<()> {
+    debian::install_valgrind(root)
+}

@@ -12,6 +12,7 @@ pub mod tidy;
 pub mod call;
 pub mod install;
 pub mod server;
+pub mod counts;
 pub mod groups;
 pub mod long;
 pub mod cli;

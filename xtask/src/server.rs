@@ -13,15 +13,20 @@ pub fn build(root: &Path, release: bool) -> Result<PathBuf> {
     let profile = if release { " --release" } else { "" };
     let words =
         format!("cargo build --locked -p everwire-server{profile} --message-format json-render-diagnostics");
-    let messages = Call::new(root, &words).output()?;
-    let executable = messages.lines().filter_map(executable).next_back();
-    executable.context("cargo built no `everwire`")
+    built(&Call::new(root, &words), "everwire")
 }
 
-/// The binary that a message of cargo speaks of.
-fn executable(message: &str) -> Option<PathBuf> {
+/// Runs a call of cargo that builds the program `name` and tells of it in JSON; where that is.
+pub fn built(call: &Call, name: &str) -> Result<PathBuf> {
+    let messages = call.output()?;
+    let executable = messages.lines().filter_map(|message| executable(message, name)).next_back();
+    executable.with_context(|| format!("cargo built no `{name}`"))
+}
+
+/// The binary of this name that a message of cargo speaks of.
+fn executable(message: &str, name: &str) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_str(message).ok()?;
-    let is_ours = message["target"]["name"] == "everwire" && message["target"]["kind"][0] == "bin";
+    let is_ours = message["target"]["name"] == name && message["target"]["kind"][0] == "bin";
     message["executable"].as_str().filter(|_| is_ours).map(PathBuf::from)
 }
 
@@ -71,10 +76,10 @@ mod tests {
                 r#"{{"reason":"compiler-artifact","target":{{"kind":["{kind}"],"name":"{name}"}},"executable":"t/{name}"}}"#
             )
         };
-        assert_eq!(executable(&message("bin", "everwire")), Some("t/everwire".into()));
-        assert_eq!(executable(&message("custom-build", "everwire")), None);
-        assert_eq!(executable(&message("bin", "other")), None);
-        assert_eq!(executable("not json"), None);
+        assert_eq!(executable(&message("bin", "everwire"), "everwire"), Some("t/everwire".into()));
+        assert_eq!(executable(&message("custom-build", "everwire"), "everwire"), None);
+        assert_eq!(executable(&message("bin", "other"), "everwire"), None);
+        assert_eq!(executable("not json", "everwire"), None);
     }
 
     #[test]

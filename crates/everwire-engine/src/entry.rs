@@ -58,17 +58,24 @@ impl Form {
     }
 }
 
-/// Encodes one object and appends it as one whole frame.
-pub fn write_frame(form: Form, id: Option<u64>, what: &Outgoing<'_>, out: &mut Vec<u8>) {
+/// Encodes one object and appends it as one whole frame. In JSON, how many bytes before the frame's end its first
+/// payload begins.
+pub fn write_frame(form: Form, id: Option<u64>, what: &Outgoing<'_>, out: &mut Vec<u8>) -> Option<usize> {
+    let mut from_end = None;
     ws::write_frame_with(out, opcode(form), |out| match form.format() {
-        Format::Json => json::encode(id, what, out),
+        Format::Json => from_end = json::encode(id, what, out).map(|at| out.len() - at),
         Format::MsgPack => msgpack::encode(id, what, out),
     });
+    from_end
 }
 
-/// One object in all its forms, each made on first need and then shared.
+/// One object in all its forms, each made on first need and then shared. Most are needed in JSON alone, and a history
+/// has many: the other forms have no room before they are wanted.
 #[derive(Debug, Default)]
-pub struct Frames([OnceLock<Bytes>; Form::COUNT]);
+pub struct Frames {
+    json: OnceLock<Bytes>,
+    others: OnceLock<Box<[OnceLock<Bytes>; Form::COUNT - 1]>>,
+}
 
 impl Frames {
     /// The ready frame. `deflater` belongs to the shard.
@@ -78,29 +85,45 @@ impl Frames {
         deflater: &mut Deflater,
         what: impl FnOnce() -> Outgoing<'a>,
     ) -> &Bytes {
-        let slot = &self.0[form.index()];
+        let slot = self.slot(form);
         if let Some(ready) = slot.get() {
             return ready;
         }
-        let plain = self.0[form.plain().index()].get_or_init(|| encode(form.plain(), &what()));
+        let plain = self.slot(form.plain()).get_or_init(|| encode(form.plain(), &what()).0);
         slot.get_or_init(|| deflated(form, plain, deflater))
+    }
+
+    fn slot(&self, form: Form) -> &OnceLock<Bytes> {
+        match form {
+            Form::Json => &self.json,
+            _ => &self.others.get_or_init(Box::default)[form.index() - 1],
+        }
+    }
+
+    /// A frame that was made before.
+    fn ready(&self, form: Form) -> Option<&Bytes> {
+        match form {
+            Form::Json => self.json.get(),
+            _ => self.others.get()?[form.index() - 1].get(),
+        }
     }
 }
 
 /// A scratch buffer above this is given back after use, bytes.
 const KEPT_BYTES: usize = 64 * 1024;
 
-fn encode(form: Form, what: &Outgoing<'_>) -> Bytes {
+/// The frame, and in JSON how many bytes before its end the first payload begins.
+fn encode(form: Form, what: &Outgoing<'_>) -> (Bytes, Option<usize>) {
     // Written where there is room already, so that what is kept is one allocation of exactly its size.
     thread_local!(static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
     SCRATCH.with_borrow_mut(|out| {
         out.clear();
-        write_frame(form, None, what, out);
+        let from_end = write_frame(form, None, what, out);
         let frame = Bytes::copy_from_slice(out);
         if out.capacity() > KEPT_BYTES {
             *out = Vec::new();
         }
-        frame
+        (frame, from_end)
     })
 }
 
@@ -197,10 +220,17 @@ pub struct Entry {
 impl Entry {
     /// A new entry whose JSON frame is made at once: life of a message, stop 6.
     pub fn new(channel: ChannelName, seq: u64, position: Option<Position>, kind: Kind) -> Self {
-        let entry = Self { channel, seq, position, kind, frames: Frames::default() };
-        // Filled here so that no subscriber's turn pays for it; cannot be set yet, as nobody else has the entry.
-        let json = encode(Form::Json, &entry.outgoing());
-        entry.frames.0[Form::Json.index()].get_or_init(|| json);
+        let mut entry = Self { channel, seq, position, kind, frames: Frames::default() };
+        // Filled here so that no subscriber's turn pays for it.
+        let (json, from_end) = encode(Form::Json, &entry.outgoing());
+        if let (Kind::Message(publication), Some(from_end)) = (&mut entry.kind, from_end)
+            && let Payload::Json(payload) = &mut publication.payload
+        {
+            // From now on it is in memory once.
+            let start = json.len() - from_end;
+            *payload = json.slice(start..start + payload.len());
+        }
+        entry.frames.json = json.into();
         entry
     }
 
@@ -227,13 +257,17 @@ impl Entry {
 
     /// The frame in a form that [`Entry::frame`] has made before.
     pub fn ready(&self, form: Form) -> &Bytes {
-        self.frames.0[form.index()].get().expect("the caller made this form")
+        self.frames.ready(form).expect("the caller made this form")
     }
 
     /// What it costs to keep, bytes.
     pub fn weight(&self) -> usize {
-        let frame = self.frames.0[Form::Json.index()].get().map_or(0, Bytes::len);
-        let payload = if let Kind::Message(p) = &self.kind { p.payload.len() } else { 0 };
+        let frame = self.frames.json.get().map_or(0, Bytes::len);
+        let payload = match &self.kind {
+            // It stands in the frame.
+            Kind::Message(Publication { payload: Payload::Json(_), .. }) | Kind::Gap { .. } => 0,
+            Kind::Message(p) => p.payload.len(),
+        };
         frame + payload + size_of::<Self>()
     }
 

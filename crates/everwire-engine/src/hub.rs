@@ -55,6 +55,9 @@ pub struct Hub {
     /// Bytes of all these parts.
     said_bytes: usize,
     segments: Vec<flush::Segment>,
+    /// Batches that are done and will be used again.
+    #[expect(clippy::vec_box, reason = "the box itself goes to a room and comes back")]
+    spare: Vec<Box<batch::Batch>>,
     scratch: Vec<u8>,
     deflater: Deflater,
     turn: u64,
@@ -117,6 +120,7 @@ impl Hub {
             own_parts: Vec::new(),
             said_bytes: 0,
             segments: Vec::new(),
+            spare: Vec::new(),
             scratch: Vec::new(),
             deflater: Deflater::new(),
             turn: 0,

@@ -17,7 +17,7 @@ use everwire_proto::position::Position;
 
 pub use connect::ConnectAsk;
 pub use history::{HistoryAsk, checked_query};
-pub use presence::{PresenceAsk, StateAsk, member_token, parse_member_token};
+pub use presence::{PresenceAsk, StateAsk, checked_page, member_token};
 pub use publish::{PublishAsk, draft_for_backend};
 pub use subscribe::SubscribeAsk;
 

@@ -33,7 +33,7 @@ macro_rules! error_codes {
 
 error_codes! {
     BadRequest "bad_request" 400 false "The command can't be read: it is no JSON object, a field is missing, has the wrong type, or stands twice. The message names the field.";
-    UnknownType "unknown_type" 400 false "The command's `type` is none that this server knows. Check its spelling against the table of commands.";
+    UnknownType "unknown_type" 400 false "The command's `type`, or the address of an HTTP request, is none that this server knows. Check its spelling against the tables of the protocol.";
     TooLarge "too_large" 413 false "The message is larger than this namespace, or this HTTP endpoint, takes. Send less, or ask the operator to raise the limit.";
     Unauthorized "unauthorized" 401 false "The server does not know who you are, and wants to: connect with a token, or call the API with a key.";
     TokenExpired "token_expired" 401 false "The token was valid once. Fetch a new one from your backend and connect or refresh with it.";

@@ -31,9 +31,11 @@ pub fn decode_verb<'a>(verb: &str, body: &'a [u8]) -> Result<Command<'a>, Refusa
     fields::verb_request(verb, read(body).map_err(bad)?, Format::Json, read)
 }
 
-/// Appends one object, without a line end.
-pub fn encode(id: Option<u64>, what: &Outgoing<'_>, out: &mut Vec<u8>) {
-    encode::outgoing(&mut write::JsonWriter::new(out), id, what);
+/// Appends one object, without a line end. Where its first payload begins in `out`, if it has one.
+pub fn encode(id: Option<u64>, what: &Outgoing<'_>, out: &mut Vec<u8>) -> Option<usize> {
+    let mut writer = write::JsonWriter::new(out);
+    encode::outgoing(&mut writer, id, what);
+    writer.payload_at()
 }
 
 fn bad(message: String) -> Refusal {
@@ -41,7 +43,8 @@ fn bad(message: String) -> Refusal {
 }
 
 fn read(text: &[u8]) -> Result<Vec<Field<'_>>, String> {
-    let mut scanner = Scanner::new(text);
+    let text = std::str::from_utf8(text).map_err(|_| "not JSON: the text is not UTF-8".to_owned())?;
+    let mut scanner = Scanner::of_text(text);
     let mut list = Vec::with_capacity(6);
     scanner.object(|key, value, raw, newlines| {
         let raw = if newlines { Cow::Owned(without_newlines(raw)) } else { Cow::Borrowed(raw) };

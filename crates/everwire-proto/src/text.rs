@@ -30,6 +30,8 @@ fn plain_len(bytes: &[u8]) -> usize {
 
 pub(crate) struct Scanner<'a> {
     text: &'a [u8],
+    /// The same, where it was found to be UTF-8 as a whole: its strings need no check of their own.
+    utf8: Option<&'a str>,
     at: usize,
     /// A CR or LF stood between tokens.
     newlines: bool,
@@ -39,7 +41,12 @@ type Fault = String;
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0, newlines: false }
+        Self { text, utf8: None, at: 0, newlines: false }
+    }
+
+    /// A scanner of a whole text.
+    pub(crate) fn of_text(text: &'a str) -> Self {
+        Self { utf8: Some(text), ..Self::new(text.as_bytes()) }
     }
 
     /// How far it has come.
@@ -229,7 +236,13 @@ impl<'a> Scanner<'a> {
 
     fn string_value(&mut self) -> Result<Value<'a>, Fault> {
         let (inside, escaped) = self.string()?;
-        let text = std::str::from_utf8(inside).map_err(|_| "not JSON: the text is not UTF-8".to_owned())?;
+        // Behind the closing quote, so that is where the string ends.
+        let end = self.at - 1;
+        let text = match self.utf8 {
+            Some(text) => text.get(end - inside.len()..end),
+            None => std::str::from_utf8(inside).ok(),
+        };
+        let text = text.ok_or_else(|| "not JSON: the text is not UTF-8".to_owned())?;
         if !escaped {
             return Ok(Value::Str(Cow::Borrowed(text)));
         }

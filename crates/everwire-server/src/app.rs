@@ -22,6 +22,7 @@ use crate::config::{Config, PORT};
 use crate::listen::Listen;
 use crate::shard::{self, Intake};
 use crate::site::Site;
+use crate::told::Told;
 use crate::{front, http};
 
 /// Connections that wait to be accepted; a burst of reconnects is larger than the system's usual 128.
@@ -107,7 +108,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         threads.push(thread);
     }
     let port = addrs.first().map_or(PORT, SocketAddr::port);
-    let site = Arc::new(Site { config, node, clock, port, shards: doors });
+    let site = Arc::new(Site { config, node, clock, port, shards: doors, told: Told::default() });
     let (stop, stopped) = watch::channel(false);
     let router = http::router(site.clone());
     for listener in listeners {

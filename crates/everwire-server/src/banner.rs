@@ -29,6 +29,11 @@ impl Addresses {
         }
     }
 
+    /// The addresses under the `Host` of a request; without one, those on this machine.
+    pub fn asked_at(host: &str, port: u16) -> Self {
+        if host.is_empty() { Self::at(&format!("localhost:{port}")) } else { Self::at(host) }
+    }
+
     /// The addresses of a listener; what this machine alone can reach, or all of it, is `localhost`.
     pub fn of(addr: SocketAddr) -> Self {
         let own = addr.ip().is_loopback() || addr.ip().is_unspecified();
@@ -91,10 +96,30 @@ pub fn warnings(config: &Config, addrs: &[SocketAddr], descriptors: Option<u64>)
     {
         all.push("no namespaces in the config: every channel is unknown_channel".into());
     }
+    if config.mode == Mode::Serve && config.pages {
+        all.extend(lacking(config));
+    }
     if let Some(few) = descriptors.filter(|n| *n < crate::descriptors::FEW) {
         all.push(format!(
             "at most {few} descriptors, so about that many connections; raise it with ulimit -n 65536"
         ));
+    }
+    all
+}
+
+/// What the pages need and the config does not give them.
+fn lacking(config: &Config) -> Vec<String> {
+    let mut all = Vec::new();
+    if !config.echo {
+        all.push("pages = true, and echo = false: the echo page has nothing to talk to".into());
+    }
+    for (namespace, page) in [("demo", "home"), ("chat", "the chat")] {
+        if !config.is_open_to_pages(&format!("{namespace}:x")) {
+            all.push(format!(
+                "pages = true, and not everybody may subscribe, publish and see who is there in the namespace \
+                 {namespace}, with presence on: {page} can't do its work"
+            ));
+        }
     }
     all
 }
@@ -119,6 +144,21 @@ mod tests {
         let text = banner(&Config::dev(), &addrs, &[], 7);
         let also: Vec<_> = text.lines().filter_map(|l| l.trim().strip_prefix("also   ")).collect();
         assert_eq!(also, ["http://localhost:2/", "http://192.0.2.7:1/"]);
+    }
+
+    #[test]
+    fn pages_that_lack_something_are_told() {
+        let told = |text: &str| {
+            let config = Config::read("f", &format!("api_keys = [\"0123456789abcdef\"]\n{text}")).unwrap();
+            warnings(&config, &[], None).join("\n")
+        };
+        let open = "presence = true\naccess = { subscribe = \"anyone\", publish = \"anyone\", presence = \"anyone\" }\n";
+        let both = format!("[namespaces.demo]\n{open}[namespaces.chat]\n{open}");
+        assert_eq!(told(&format!("pages = true\necho = true\n{both}")), "");
+        assert_eq!(told(&both), "", "no pages, no needs");
+        assert!(told(&format!("pages = true\n{both}")).contains("echo = false"));
+        let chat = told(&format!("pages = true\necho = true\n[namespaces.chat]\n{open}"));
+        assert!(chat.contains("namespace demo") && !chat.contains("namespace chat"), "{chat}");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 
+use crate::config::{PORT, read_origin};
 use crate::listen::Listen;
 
 /// A real-time server: keeps a WebSocket open to each user and moves messages at once, in order, without silent loss.
@@ -24,6 +27,9 @@ pub enum Verb {
         /// Listen here instead of port 8765 of both loopbacks; may be repeated, port 0 takes any free one
         #[arg(long, value_name = "HOST:PORT")]
         listen: Vec<Listen>,
+        /// Admit pages of this origin too, such as http://mybox.local:8765; may be repeated
+        #[arg(long, value_name = "ORIGIN", value_parser = read_origin)]
+        origin: Vec<String>,
     },
     /// Run with a config file; what it does not allow is denied
     Serve {
@@ -48,6 +54,53 @@ pub enum Verb {
     },
 }
 
+impl Cli {
+    /// Reads the arguments; the program's name is the first.
+    ///
+    /// # Errors
+    /// As the grammar has it, with a tip where we know what was meant.
+    pub fn read(args: &[OsString]) -> Result<Self, clap::Error> {
+        Self::try_parse_from(args).map_err(|mut error| {
+            if let Some(tip) = tip(&error, args) {
+                error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+            }
+            error
+        })
+    }
+}
+
+/// What to write instead, for habits that other servers have taught.
+fn tip(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    if error.kind() == ErrorKind::MissingRequiredArgument {
+        let serve = args.get(1).is_some_and(|verb| verb == "serve");
+        return serve.then(|| {
+            "everwire serve --config everwire.toml; for a first try `everwire dev` needs no config".to_owned()
+        });
+    }
+    // A load tool has addresses of its own.
+    let bench = args.get(1).is_some_and(|verb| verb == "bench");
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg).filter(|_| !bench) else {
+        return None;
+    };
+    match unknown.as_str() {
+        "--port" | "-p" => {
+            let port = port_in(args).unwrap_or(PORT);
+            Some(format!("a port is part of the address: --listen 127.0.0.1:{port}"))
+        }
+        "--config" | "-c" => Some("a config is for serve: everwire serve --config FILE".to_owned()),
+        "--listen" | "--origin" => Some(format!("say which command is meant: everwire dev {unknown} ...")),
+        _ => None,
+    }
+}
+
+/// The number behind `--port` or `-p`, or in it.
+fn port_in(args: &[OsString]) -> Option<u16> {
+    let mut args = args.iter().filter_map(|arg| arg.to_str());
+    let given = args.find_map(|arg| arg.strip_prefix("--port").or_else(|| arg.strip_prefix("-p")))?;
+    let given = if given.is_empty() { args.next()? } else { given.trim_start_matches('=') };
+    given.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,12 +115,35 @@ mod tests {
     fn the_forms_of_the_manual() {
         assert!(Cli::try_parse_from(["everwire"]).unwrap().command.is_none());
         let two = ["everwire", "dev", "--listen", "127.0.0.1:0", "--listen", "[::1]:0"];
-        let Some(Verb::Dev { listen }) = Cli::try_parse_from(two).unwrap().command else { panic!("not dev") };
+        let Some(Verb::Dev { listen, .. }) = Cli::try_parse_from(two).unwrap().command else {
+            panic!("not dev")
+        };
         assert_eq!(listen, ["127.0.0.1:0", "[::1]:0"].map(|l| l.parse().unwrap()));
         for bad in
             [&["everwire", "serve"][..], &["everwire", "dve"], &["everwire", "dev", "--listen", "8765"]]
         {
             assert_eq!(Cli::try_parse_from(bad).unwrap_err().exit_code(), 2, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn habits_get_a_tip() {
+        for (args, tip) in [
+            (&["dev", "--port", "1234"][..], "--listen 127.0.0.1:1234"),
+            (&["dev", "--port=1234"], "--listen 127.0.0.1:1234"),
+            (&["-p", "1234"], "--listen 127.0.0.1:1234"),
+            (&["-p1234"], "--listen 127.0.0.1:1234"),
+            (&["dev", "--port"], "--listen 127.0.0.1:8765"),
+            (&["serve", "--port", "x", "--config", "f"], "--listen 127.0.0.1:8765"),
+            (&["--listen", "127.0.0.1:0"], "everwire dev --listen"),
+            (&["dev", "--config", "f"], "everwire serve --config FILE"),
+            (&["serve"], "everwire serve --config everwire.toml"),
+        ] {
+            let args: Vec<OsString> = ["everwire"].iter().chain(args).map(Into::into).collect();
+            let error = Cli::read(&args).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{args:?}");
+            let words = error.to_string();
+            assert!(words.contains("  tip: ") && words.contains(tip), "{args:?}: {words}");
         }
     }
 }

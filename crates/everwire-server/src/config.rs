@@ -3,8 +3,9 @@
 mod section;
 mod file;
 
-use everwire_engine::channel::Namespaces;
+use everwire_engine::channel::{Namespaces, Who};
 use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
+use everwire_proto::ws::origin;
 
 use crate::listen::Listen;
 
@@ -12,6 +13,19 @@ pub use self::section::{Fault, Faults};
 
 /// The port, unless another one is asked for.
 pub const PORT: u16 = 8765;
+
+/// An origin as a config or a flag names it.
+///
+/// # Errors
+/// What to write instead.
+pub fn read_origin(text: &str) -> Result<String, String> {
+    if origin::is_well_formed(text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} is no origin; write scheme and host, with a port if it has one and nothing behind it: https://app.example.com"
+    ))
+}
 
 /// Which of the two ways of running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,11 +131,36 @@ impl Config {
             shards: 0,
         }
     }
+
+    /// Whether anybody's page may do in a channel what our demos do: listen, see who is there, and speak.
+    pub fn is_open_to_pages(&self, channel: &str) -> bool {
+        let Some(options) = self.namespaces.options_of(channel) else { return false };
+        let access = &options.access;
+        let all = [access.subscribe, access.publish, access.presence].iter().all(|who| *who == Who::Anyone);
+        all && options.presence && !self.connect_required
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_demo_needs_all_that_it_does() {
+        assert!(Config::dev().is_open_to_pages("demo:wire"));
+        let whole = "access = { subscribe = \"anyone\", publish = \"anyone\", presence = \"anyone\" }\npresence = true\n";
+        let open = |root: &str, section: &str| {
+            let text = format!("{root}\n[namespaces.demo]\n{section}");
+            Config::read("f", &text).unwrap().is_open_to_pages("demo:wire")
+        };
+        assert!(open("", whole));
+        for left_out in ["subscribe = \"anyone\", ", "publish = \"anyone\", ", "presence = true\n"] {
+            assert!(!open("", &whole.replace(left_out, "")), "{left_out}");
+        }
+        assert!(!open("", &whole.replace("presence = \"anyone\"", "presence = \"authenticated\"")));
+        assert!(!open("connect_required = true", whole));
+        assert!(!Config::read("f", "").unwrap().is_open_to_pages("demo:wire"));
+    }
 
     #[test]
     fn a_key_is_compared_whole_and_never_printed() {

@@ -125,6 +125,9 @@ async fn answer(
     if let Some(door) = upgrade::door(&site, &request) {
         return Ok(upgrade::answer(&site, door, &mut request));
     }
+    if upgrade::is_misplaced(&request) {
+        return Ok(upgrade::misplaced(&site, &request));
+    }
     request.extensions_mut().insert(ConnectInfo(peer));
     router.oneshot(request.map(Body::new)).await
 }

@@ -6,8 +6,9 @@
 pub mod clock;
 pub mod descriptors;
 pub mod listen;
-pub mod cli;
 pub mod config;
+pub mod cli;
+pub mod told;
 pub mod shard;
 pub mod site;
 pub mod banner;

@@ -4,7 +4,6 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser as _;
 use everwire_server::app::{self, StartError};
 use everwire_server::cli::{Cli, Verb};
 use everwire_server::config::{ApiKey, Config, PORT};
@@ -14,7 +13,9 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let begun = Instant::now();
-    let verb = Cli::parse().command.unwrap_or(Verb::Dev { listen: Vec::new() });
+    let args: Vec<_> = std::env::args_os().collect();
+    let cli = Cli::read(&args).unwrap_or_else(|error| error.exit());
+    let verb = cli.command.unwrap_or(Verb::Dev { listen: Vec::new(), origin: Vec::new() });
     match &verb {
         Verb::Version { json } => return print_version(*json),
         Verb::Bench { task } => return everwire_bench::cli::run(task),
@@ -64,8 +65,8 @@ fn config_of(verb: &Verb) -> Result<Config, String> {
         Verb::Serve { config, listen } => {
             (Config::load(config).map_err(|faults| faults.to_string())?, listen.as_slice())
         }
-        Verb::Dev { listen } => (dev()?, listen.as_slice()),
-        Verb::Version { .. } | Verb::Bench { .. } => (dev()?, &[][..]),
+        Verb::Dev { listen, origin } => (dev(origin)?, listen.as_slice()),
+        Verb::Version { .. } | Verb::Bench { .. } => (dev(&[])?, &[][..]),
     };
     if !listen.is_empty() {
         config.listen = listen.to_vec();
@@ -73,11 +74,11 @@ fn config_of(verb: &Verb) -> Result<Config, String> {
     Ok(config)
 }
 
-fn dev() -> Result<Config, String> {
+fn dev(origins: &[String]) -> Result<Config, String> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(|error| format!("the system gives no randomness: {error}"))?;
     let key = ApiKey::new(&format!("dev-{:032x}", u128::from_le_bytes(bits)));
-    Ok(Config { api_keys: vec![key], ..Config::dev() })
+    Ok(Config { api_keys: vec![key], origins: origins.to_vec(), ..Config::dev() })
 }
 
 fn run(config: Config, verb: &Verb, begun: Instant) -> ExitCode {
@@ -107,15 +108,27 @@ fn explain(error: &StartError, verb: &Verb) -> String {
     let StartError::Taken(addr) = error else { return error.to_string() };
     let known = if addr.port() == PORT { ", perhaps another Everwire" } else { "" };
     let other = Listen::BothLoopbacks(if addr.port() == PORT { PORT + 1 } else { 0 });
+    let program = as_started();
     let again = match verb {
         Verb::Serve { config, .. } => {
-            format!("everwire serve --config {} --listen {other}", config.display())
+            format!("{program} serve --config {} --listen {other}", config.display())
         }
-        _ => format!("everwire dev --listen {other}"),
+        _ => format!("{program} dev --listen {other}"),
     };
     let port = addr.port();
     format!(
         "{error}{known}. See which one it is, and stop it:\n\n    ss -ltnp 'sport = :{port}'\n\n\
          or take another port:\n\n    {again}\n"
     )
+}
+
+/// How this program was started, for a line to type that works where the first one did.
+fn as_started() -> String {
+    // Cargo sets it for the program that it runs.
+    if std::env::var_os("CARGO_PKG_NAME").is_some() {
+        return if cfg!(debug_assertions) { "cargo run --" } else { "cargo run --release --" }.to_owned();
+    }
+    std::env::args_os()
+        .next()
+        .map_or_else(|| "everwire".to_owned(), |name| name.to_string_lossy().into_owned())
 }

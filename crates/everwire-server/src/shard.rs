@@ -176,17 +176,15 @@ impl Shard {
             }
         }
         self.events = events;
-        let mut later = Vec::new();
-        for slot in ready {
-            if self.turn.is_full() {
-                later.push(slot);
-            } else {
-                self.serve(slot, now);
-            }
+        let mut served = 0;
+        while served < ready.len() && !self.turn.is_full() {
+            self.serve(ready[served], now);
+            served += 1;
         }
         // First come, first served: who was left out goes before who has more.
-        later.append(&mut self.ready);
-        self.ready = later;
+        ready.drain(..served);
+        ready.append(&mut self.ready);
+        self.ready = ready;
     }
 
     fn serve(&mut self, slot: u32, now: Now) {

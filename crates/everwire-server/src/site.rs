@@ -7,6 +7,7 @@ use everwire_engine::node::Node;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::shard::{Arrival, Intake};
+use crate::told::{Reason, Told};
 
 /// One running server, as its front sees it.
 #[derive(Debug)]
@@ -21,12 +22,19 @@ pub struct Site {
     pub port: u16,
     /// A door per shard.
     pub shards: Vec<Arc<Intake>>,
+    /// What the log tells of refused requests.
+    pub told: Told,
 }
 
 impl Site {
     /// Upgraded connections.
     pub fn connections(&self) -> usize {
         self.shards.iter().map(|s| s.connections()).sum()
+    }
+
+    /// Whether the log may tell of one more request that is refused, and how many it left out.
+    pub(crate) fn may_tell(&self, reason: Reason) -> Option<u64> {
+        self.told.may(reason, self.clock.now().mono_ms)
     }
 
     /// Hands a connection to the least loaded shard.

@@ -15,12 +15,34 @@ pub(super) fn chromium() -> PathBuf {
     env::var_os("EVERWIRE_CHROMIUM").map_or_else(|| "/usr/bin/chromium".into(), PathBuf::from)
 }
 
-/// Installs what is missing, or says how.
+/// Installs what the browser tests lack, or says how.
 pub(super) fn install(root: &Path) -> Result<()> {
-    let missing = missing(root);
+    provide(root, missing, Wanted::Browser)?;
+    let node = Call::new(root, "node --version").answer().unwrap_or_default();
+    if version(&node).is_none_or(|version| version < NODE) {
+        bail!("the tests need Node {}.{} or newer, and `node --version` says {node:?}", NODE.0, NODE.1);
+    }
+    Ok(())
+}
+
+/// Installs what counts instructions, or says how.
+pub(super) fn install_valgrind(root: &Path) -> Result<()> {
+    let missing = |root: &Path| if has(root, "valgrind --version") { vec![] } else { vec!["valgrind"] };
+    provide(root, missing, Wanted::Counts)
+}
+
+/// Who wants packages.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Browser,
+    Counts,
+}
+
+fn provide(root: &Path, lacks: impl Fn(&Path) -> Vec<&'static str>, wanted: Wanted) -> Result<()> {
+    let missing = lacks(root);
     let apt = has(root, "apt-get --version");
     let is_root = Call::new(root, "id -u").answer().is_some_and(|id| id == "0");
-    match plan(&missing, apt, is_root) {
+    match plan(&missing, apt, is_root, wanted) {
         Plan::Nothing => {}
         Plan::Tell(words) => bail!(words),
         Plan::Install(words) => {
@@ -31,7 +53,7 @@ pub(super) fn install(root: &Path) -> Result<()> {
             };
             apt("update --quiet").run()?;
             apt(&words).run()?;
-            let still = self::missing(root);
+            let still = lacks(root);
             if !still.is_empty() {
                 bail!(
                     "apt installed {}, and yet they can't be run: look at its output above",
@@ -39,10 +61,6 @@ pub(super) fn install(root: &Path) -> Result<()> {
                 );
             }
         }
-    }
-    let node = Call::new(root, "node --version").answer().unwrap_or_default();
-    if version(&node).is_none_or(|version| version < NODE) {
-        bail!("the tests need Node {}.{} or newer, and `node --version` says {node:?}", NODE.0, NODE.1);
     }
     Ok(())
 }
@@ -75,21 +93,29 @@ enum Plan {
     Tell(String),
 }
 
-fn plan(missing: &[&str], apt: bool, is_root: bool) -> Plan {
+fn plan(missing: &[&str], apt: bool, is_root: bool, wanted: Wanted) -> Plan {
     if missing.is_empty() {
         return Plan::Nothing;
     }
     let packages = missing.join(" ");
+    let (tests, again, chromium) = match wanted {
+        Wanted::Browser => (
+            "the browser tests need",
+            "run the tests again",
+            ", and name the browser where it is not /usr/bin/chromium:\n\n    \
+             EVERWIRE_CHROMIUM=<path> cargo xtask test browser\n",
+        ),
+        Wanted::Counts => ("counting instructions needs", "count again", "\n"),
+    };
     match (apt, is_root) {
         (true, true) => Plan::Install(format!("install --yes --quiet --no-install-recommends {packages}")),
         (true, false) => Plan::Tell(format!(
-            "the browser tests need what this machine lacks. Type this, then run the tests again:\n\n    \
+            "{tests} what this machine lacks. Type this, then {again}:\n\n    \
              sudo apt-get update && sudo apt-get install --yes --no-install-recommends {packages}\n"
         )),
         (false, _) => Plan::Tell(format!(
-            "the browser tests need what this machine lacks, and there is no apt here. Install what Debian calls \
-             {packages}\nwith the package manager of this system, and name the browser where it is not \
-             /usr/bin/chromium:\n\n    EVERWIRE_CHROMIUM=<path> cargo xtask test browser\n"
+            "{tests} what this machine lacks, and there is no apt here. Install what Debian calls \
+             {packages}\nwith the package manager of this system{chromium}"
         )),
     }
 }
@@ -106,12 +132,12 @@ mod tests {
 
     #[test]
     fn nothing_is_installed_that_is_there() {
-        assert!(matches!(plan(&[], true, true), Plan::Nothing));
+        assert!(matches!(plan(&[], true, true, Wanted::Browser), Plan::Nothing));
     }
 
     #[test]
     fn root_with_apt_installs_what_is_missing() {
-        let Plan::Install(words) = plan(&["chromium", "curl"], true, true) else {
+        let Plan::Install(words) = plan(&["chromium", "curl"], true, true, Wanted::Browser) else {
             panic!("a person is asked")
         };
         assert_eq!(words, "install --yes --quiet --no-install-recommends chromium curl");
@@ -119,13 +145,21 @@ mod tests {
 
     #[test]
     fn others_are_told_the_line() {
-        let Plan::Tell(words) = plan(&["chromium", "npm"], true, false) else { panic!("not told") };
+        let Plan::Tell(words) = plan(&["chromium", "npm"], true, false, Wanted::Browser) else {
+            panic!("not told")
+        };
         assert!(words.contains(
             "sudo apt-get update && sudo apt-get install --yes --no-install-recommends chromium npm\n"
         ));
         for is_root in [true, false] {
-            let Plan::Tell(words) = plan(&["chromium"], false, is_root) else { panic!("not told") };
+            let Plan::Tell(words) = plan(&["chromium"], false, is_root, Wanted::Browser) else {
+                panic!("not told")
+            };
             assert!(words.contains("EVERWIRE_CHROMIUM=<path> cargo xtask test browser\n"));
+            let Plan::Tell(words) = plan(&["valgrind"], false, is_root, Wanted::Counts) else {
+                panic!("not told")
+            };
+            assert!(words.contains("valgrind") && !words.contains("browser"), "{words}");
         }
     }
 

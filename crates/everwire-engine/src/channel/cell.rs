@@ -319,7 +319,8 @@ impl Cell {
         }
     }
 
-    /// A shard begins to listen. `None`: dead; else whether it is the node's first.
+    /// A shard begins to listen. `None`: dead; else whether the broker is to be asked for the channel: the shard is the
+    /// node's first, or the broker refused those before it.
     pub fn enter_interest(&self, shard: u16, key: HubKey, now: Now) -> Option<bool> {
         let mut state = self.lock();
         if self.is_dead() {
@@ -327,7 +328,8 @@ impl Cell {
         }
         state.last_used_ms = now.mono_ms;
         state.interest.push(Interest { shard, key, behind: false, lost: false, watchers: 0, unheard: false });
-        Some(state.interest.len() == 1)
+        let refused = Self::take_refused(&mut state);
+        Some(state.interest.len() == 1 || refused)
     }
 
     /// A shard stops listening; whether it was the node's last.

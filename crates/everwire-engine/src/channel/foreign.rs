@@ -46,6 +46,8 @@ const BUFFER: usize = 1_024;
 pub(super) struct Foreign {
     /// Positions are known: subscribers can be answered.
     live: bool,
+    /// The broker refused, and has not been asked since.
+    refused: bool,
     /// A page is on its way.
     filling: bool,
     /// What arrived meanwhile, by offset; all of one epoch.
@@ -68,6 +70,7 @@ impl Cell {
         let foreign = state.foreign.as_mut()?;
         if !foreign.live {
             foreign.live = true;
+            foreign.refused = false;
             foreign.filling = false;
             foreign.early.retain(|offset, a| *offset > position.offset && a.position.epoch == position.epoch);
             self.restart(&mut state, position);
@@ -93,14 +96,23 @@ impl Cell {
     pub(super) fn go_quiet(state: &mut State) {
         if let Some(foreign) = &mut state.foreign {
             foreign.live = false;
+            foreign.refused = false;
             foreign.early.clear();
         }
     }
 
-    /// The broker refused: everybody who waits is told.
+    /// The broker refused: everybody who waits is told. A shard that comes before all of them have heard it asks again.
     pub fn attach_failed(&self, _why: ErrorCode) {
-        let state = self.lock();
+        let mut state = self.lock();
+        if let Some(foreign) = state.foreign.as_mut().filter(|f| !f.live) {
+            foreign.refused = true;
+        }
         self.tell_interested(&state, Item::Failed);
+    }
+
+    /// Whether the broker is to be asked again, by whoever sees it first.
+    pub(super) fn take_refused(state: &mut State) -> bool {
+        state.foreign.as_mut().is_some_and(|f| std::mem::take(&mut f.refused))
     }
 
     /// A publication arrives. Returns the position after which a page is wanted, if it shows a hole.

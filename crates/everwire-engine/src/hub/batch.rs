@@ -9,6 +9,10 @@ use everwire_proto::ws::Deflater;
 use crate::entry::{Entry, Form};
 use crate::plant::{Bug, planted};
 
+/// Room that a batch keeps when it is used again: entries, and bytes of each form.
+const KEPT_ENTRIES: usize = 256;
+const KEPT_BYTES: usize = 64 * 1024;
+
 /// Frames of one form, one behind the other.
 #[derive(Debug, Default)]
 struct Arena {
@@ -17,9 +21,9 @@ struct Arena {
 }
 
 /// The batch. It is closed when the next one opens, so a channel's order holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Batch {
-    entries: Vec<Arc<Entry>>,
+    pub(super) entries: Vec<Arc<Entry>>,
     arenas: [Arena; Form::COUNT],
     /// How many plain subscribers of each form have not been sent it yet: the first ones of their list.
     pub(super) left: [usize; Form::COUNT],
@@ -41,13 +45,25 @@ pub(super) struct Rest {
 }
 
 impl Batch {
-    pub(super) fn new(
-        entries: Vec<Arc<Entry>>,
-        left: [usize; Form::COUNT],
-        turn: u64,
-        before: Option<Position>,
-    ) -> Self {
-        Self { entries, arenas: Default::default(), left, turn, before }
+    /// Opens a batch that has its entries.
+    pub(super) fn open(&mut self, left: [usize; Form::COUNT], turn: u64, before: Option<Position>) {
+        (self.left, self.turn, self.before) = (left, turn, before);
+    }
+
+    /// Makes it what it was when it was new, save that it keeps its room for the next one; not more than is common.
+    pub(super) fn reset(&mut self) {
+        self.entries.clear();
+        if self.entries.capacity() > KEPT_ENTRIES {
+            self.entries = Vec::new();
+        }
+        for arena in &mut self.arenas {
+            arena.ready = false;
+            arena.bytes.clear();
+            if arena.bytes.capacity() > KEPT_BYTES {
+                arena.bytes = Vec::new();
+            }
+        }
+        self.open([0; Form::COUNT], 0, None);
     }
 
     /// Makes the bytes of a form; before [`Batch::bytes`]. A batch of one frame needs no arena.

@@ -22,6 +22,12 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// Volatile frames that one batch gives to subscribers with cursors, each of whom is told them on its own.
 const BATCH_PARTS: usize = 64 * 1024;
 
+/// Batches that are kept to be used again.
+const SPARE: usize = 64;
+
+/// Entries that an idle room keeps the place for.
+const PENDING_KEPT: usize = 16;
+
 /// What a socket did with bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
@@ -114,12 +120,14 @@ impl Hub {
             parts += if entry.position.is_none() { room.others.len() } else { 0 };
             count += 1;
         }
-        let mut entries: Vec<_> = room.pending.drain(..count).collect();
+        let mut fresh_batch = self.spare.pop().unwrap_or_default();
+        let entries = &mut fresh_batch.entries;
+        entries.extend(room.pending.drain(..count));
         room.pending_bytes = room.pending_bytes.saturating_sub(bytes);
-        if room.pending.is_empty() {
-            room.pending.shrink_to(4);
-        } else {
+        if !room.pending.is_empty() {
             self.dirty.push(index);
+        } else if room.pending.capacity() > PENDING_KEPT {
+            room.pending = Vec::new();
         }
         let before = room.position.clone();
         let fresh = room.fresh;
@@ -132,18 +140,30 @@ impl Hub {
         }
         room.delivered = delivered;
         if entries.is_empty() {
+            self.put_away(fresh_batch);
             return false;
         }
         let volatile: Vec<_> = entries.iter().filter(|e| e.position.is_none()).cloned().collect();
         let lengths = room.plain_lengths();
         let any = lengths.iter().any(|n| *n > 0);
         if any {
-            room.batch = Some(Box::new(Batch::new(entries, lengths, self.turn, before)));
+            fresh_batch.open(lengths, self.turn, before);
+            room.batch = Some(fresh_batch);
             self.walking.push(index);
+        } else {
+            self.put_away(fresh_batch);
         }
         self.give_volatile(index, &volatile);
         self.ready_others(index);
         any
+    }
+
+    /// A batch that is done is used for another one.
+    fn put_away(&mut self, mut batch: Box<Batch>) {
+        if self.spare.len() < SPARE {
+            batch.reset();
+            self.spare.push(batch);
+        }
     }
 
     /// Subscribers with cursors get volatile entries on their own; there is no place to read them from later.
@@ -465,8 +485,8 @@ impl Hub {
             let Some(room) = self.rooms[index as usize].as_deref_mut() else { continue };
             if room.batch.as_ref().is_some_and(|b| !b.is_done()) {
                 self.walking.push(index);
-            } else {
-                room.batch = None;
+            } else if let Some(batch) = room.batch.take() {
+                self.put_away(batch);
             }
         }
     }
@@ -562,8 +582,8 @@ impl Hub {
                 self.make_ready(slot);
             }
         }
-        if let Some(room) = self.rooms[index as usize].as_deref_mut() {
-            room.batch = None;
+        if let Some(batch) = self.rooms[index as usize].as_deref_mut().and_then(|room| room.batch.take()) {
+            self.put_away(batch);
         }
         self.walking.retain(|i| *i != index);
     }

@@ -33,9 +33,24 @@ pub fn member_token(last: ClientId, version: u64) -> String {
 }
 
 /// Reads what [`member_token`] wrote.
-pub fn parse_member_token(text: &str) -> Option<(ClientId, u64)> {
+fn parse_member_token(text: &str) -> Option<(ClientId, u64)> {
     let (client, version) = text.split_at_checked(16)?;
     Some((ClientId::parse(client)?, version.strip_prefix('-')?.parse().ok()?))
+}
+
+/// The limits of a page of members, which hold for everybody, the backend included.
+pub fn checked_page(
+    limit: Option<u64>,
+    after: Option<&str>,
+) -> Result<(usize, Option<(ClientId, u64)>), Deny> {
+    let bad = |text: String| Deny::new(ErrorCode::BadRequest, text);
+    let limit = limit.unwrap_or(100);
+    if !(1..=1_000).contains(&limit) {
+        return Err(bad(format!("`limit` is {limit}; it must be 1 to 1000")));
+    }
+    let unread = || bad("`after` must be the `next` of the page before, as it was".to_owned());
+    let after = after.map(|text| parse_member_token(text).ok_or_else(unread)).transpose()?;
+    Ok((usize::try_from(limit).unwrap_or(1_000), after))
 }
 
 impl Session {
@@ -51,22 +66,8 @@ impl Session {
         if !options.presence {
             return Err(Deny::new(ErrorCode::NotAvailable, format!("presence is off for {channel}")));
         }
-        let limit = limit.unwrap_or(100);
-        if !(1..=1_000).contains(&limit) {
-            let text = format!("`limit` is {limit}; it must be 1 to 1000");
-            return Err(Deny::new(ErrorCode::BadRequest, text));
-        }
-        let after = after
-            .map(|text| {
-                parse_member_token(text).ok_or_else(|| {
-                    Deny::new(
-                        ErrorCode::BadRequest,
-                        "`after` must be the `next` of the page before, as it was",
-                    )
-                })
-            })
-            .transpose()?;
-        Ok(PresenceAsk { options: options.clone(), limit: usize::try_from(limit).unwrap_or(1_000), after })
+        let (limit, after) = checked_page(limit, after)?;
+        Ok(PresenceAsk { options: options.clone(), limit, after })
     }
 
     /// Checks a `presence_update`; that it is a member is the cell's to know.

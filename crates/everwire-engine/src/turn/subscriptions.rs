@@ -62,8 +62,8 @@ impl Turn {
             let cell = self.node.cell(channel, &ask.options, now)?;
             let key = self.hub.make_room(cell.clone());
             match cell.enter_interest(self.shard, key, now) {
-                Some(first) => {
-                    if first {
+                Some(ask) => {
+                    if ask {
                         self.node.broker.attach(&cell, now);
                     }
                     return Ok(key);
@@ -219,14 +219,16 @@ impl Turn {
         if !kept.is_empty() {
             self.joining.insert(key, kept);
         }
-        for joining in refused {
-            if self.is_conn(joining.slot, joining.generation) {
-                let text = format!("the broker can't be reached for {}; try again", cell.name.as_str());
-                self.refuse(joining.slot, joining.id, &Deny::new(ErrorCode::Timeout, text));
-                self.end_waiting(joining.slot, cell.name.as_str(), now);
-            }
+        let refused: Vec<_> = refused.into_iter().filter(|j| self.is_conn(j.slot, j.generation)).collect();
+        for joining in &refused {
+            let text = format!("the broker can't be reached for {}; try again", cell.name.as_str());
+            self.refuse(joining.slot, joining.id, &Deny::new(ErrorCode::Timeout, text));
         }
+        // Before what waited behind them runs: a subscribe among it is to ask the broker anew.
         self.drop_room(key, now);
+        for joining in refused {
+            self.end_waiting(joining.slot, cell.name.as_str(), now);
+        }
     }
 }
 

@@ -23,23 +23,33 @@ pub(super) struct Wheel {
     buckets: Vec<Vec<u32>>,
     /// The last tick that was run.
     tick: u64,
+    /// The first tick after it that has slots; `u64::MAX`: none has. Every turn asks, and most buckets are empty.
+    next: u64,
 }
 
 impl Wheel {
     pub(super) fn new(now_ms: u64) -> Self {
-        Self { buckets: vec![Vec::new(); BUCKETS], tick: now_ms / TICK_MS }
+        Self { buckets: vec![Vec::new(); BUCKETS], tick: now_ms / TICK_MS, next: u64::MAX }
     }
 
     /// Puts a slot where `due_ms` falls, or as far ahead as the wheel reaches; the tick it went to.
     fn put(&mut self, slot: u32, due_ms: u64) -> u64 {
         let tick = (due_ms / TICK_MS).clamp(self.tick + 1, self.tick + BUCKETS as u64 - 1);
         self.buckets[bucket(tick)].push(slot);
+        self.next = self.next.min(tick);
         tick
     }
 
     fn next_ms(&self) -> Option<u64> {
-        let mut ticks = self.tick + 1..self.tick + BUCKETS as u64;
-        ticks.find(|t| !self.buckets[bucket(*t)].is_empty()).map(|t| t * TICK_MS)
+        (self.next < u64::MAX).then(|| self.next * TICK_MS)
+    }
+
+    /// Finds `next` anew, after `tick` has moved.
+    fn seek(&mut self) {
+        if self.next <= self.tick {
+            let mut ticks = self.tick + 1..self.tick + BUCKETS as u64;
+            self.next = ticks.find(|t| !self.buckets[bucket(*t)].is_empty()).unwrap_or(u64::MAX);
+        }
     }
 }
 
@@ -117,6 +127,7 @@ impl Turn {
                 }
             }
         }
+        self.wheel.seek();
         while let Some(Reverse((due, slot, generation))) = self.paused.peek().copied()
             && due <= now.mono_ms
         {
@@ -181,5 +192,27 @@ impl Turn {
             self.hub.silence(slot);
             self.begin_closing(slot, CloseCode::SlowConsumer.code(), reason, 1_000, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_tick_is_known_without_a_search() {
+        let mut wheel = Wheel::new(1_000);
+        assert_eq!(wheel.next_ms(), None);
+        let far = wheel.put(1, 60_000);
+        let near = wheel.put(2, 26_000);
+        assert_eq!(wheel.next_ms(), Some(26_000), "the earlier one, whichever came first");
+        wheel.tick = near;
+        wheel.buckets[bucket(near)].clear();
+        wheel.seek();
+        assert_eq!(wheel.next_ms(), Some(far * TICK_MS));
+        wheel.tick = far;
+        wheel.buckets[bucket(far)].clear();
+        wheel.seek();
+        assert_eq!(wheel.next_ms(), None);
     }
 }

@@ -12,11 +12,17 @@ pub(super) struct JsonWriter<'o> {
     out: &'o mut Vec<u8>,
     /// Nothing stands yet in the innermost object or array.
     first: bool,
+    payload_at: Option<usize>,
 }
 
 impl<'o> JsonWriter<'o> {
     pub(super) fn new(out: &'o mut Vec<u8>) -> Self {
-        Self { out, first: true }
+        Self { out, first: true, payload_at: None }
+    }
+
+    /// Where the first payload begins.
+    pub(super) fn payload_at(&self) -> Option<usize> {
+        self.payload_at
     }
 
     fn comma(&mut self) {
@@ -100,6 +106,7 @@ impl Writer for JsonWriter<'_> {
     }
 
     fn payload(&mut self, payload: &Payload) {
+        self.payload_at.get_or_insert(self.out.len());
         match payload {
             Payload::Json(bytes) => self.out.extend_from_slice(bytes),
             Payload::MsgPack(bytes) => transcode::to_json(bytes, self.out),

@@ -55,13 +55,27 @@ fn authority(text: &str, tls: bool) -> Option<Parsed> {
     good.then(|| Parsed { tls, host: host.to_ascii_lowercase(), port })
 }
 
+/// `localhost` and what stands under it, which no DNS may point elsewhere (RFC 6761 section 6.3), and the loopbacks
+/// themselves.
 fn is_loopback(host: &str) -> bool {
-    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]") || host.ends_with(".localhost")
+}
+
+/// Whether a host was found without asking DNS: loopback, or an address itself.
+fn needs_no_dns(host: &str) -> bool {
+    is_loopback(host) || host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok()
+}
+
+/// Whether a `Host` can only mean the machine that it was sent to: `localhost`, a name under it, or an address. Any other
+/// name means what its owner lets it point to, and that may change while a page is open (DNS rebinding).
+pub fn is_beyond_dns(host: &str) -> bool {
+    authority(host, false).is_some_and(|ours| needs_no_dns(&ours.host))
 }
 
 /// Whether an `Origin` may open a connection here: none at all (no browser), this very site, or one of `allowed`
-/// (each `scheme://host[:port]`). With `dev`, a server that was reached as `localhost`, `127.0.0.1` or `[::1]` takes every
-/// page of this machine, whatever its port: a front end has a development server of its own. `null` is foreign.
+/// (each `scheme://host[:port]`). `null` is foreign. With `dev` only a `Host` that [`is_beyond_dns`] is this very site,
+/// and a server that was reached by a loopback name takes every page of this machine, whatever its port: a front end has
+/// a development server of its own.
 pub fn is_allowed(origin: Option<&str>, site: Site<'_>, allowed: &[String], dev: bool) -> bool {
     let Some(origin) = origin else { return true };
     let Some(theirs) = parse(origin) else { return false };
@@ -69,7 +83,11 @@ pub fn is_allowed(origin: Option<&str>, site: Site<'_>, allowed: &[String], dev:
         return true;
     }
     let Some(ours) = authority(site.host, site.tls) else { return false };
-    (dev && is_loopback(&theirs.host) && is_loopback(&ours.host)) || theirs == ours
+    if dev {
+        let both_here = is_loopback(&theirs.host) && is_loopback(&ours.host);
+        return both_here || (theirs == ours && needs_no_dns(&ours.host));
+    }
+    theirs == ours
 }
 
 /// Whether a configured origin can be read at all: `scheme://host[:port]`.
@@ -130,14 +148,49 @@ mod tests {
 
     #[test]
     fn dev_mode_takes_every_page_of_this_machine() {
-        for origin in
-            ["http://localhost:8765", "http://[::1]:8765", "http://localhost:5173", "https://127.0.0.1"]
-        {
-            assert!(check(origin, "127.0.0.1:8765", true), "{origin}");
-            assert!(!check(origin, "127.0.0.1:8765", false), "{origin}");
+        for origin in [
+            "http://localhost:8765",
+            "http://[::1]:8765",
+            "http://localhost:5173",
+            "https://127.0.0.1",
+            "http://shop.localhost:3000",
+        ] {
+            for host in ["127.0.0.1:8765", "api.localhost:8765"] {
+                assert!(check(origin, host, true), "{origin} {host}");
+                assert!(!check(origin, host, false), "{origin} {host}");
+            }
             // Reached under another name, by a name that points here or from outside: not this machine's business.
-            assert!(!check(origin, "everwire.example:8765", true), "{origin}");
+            for host in ["everwire.example:8765", "192.168.1.7:8765"] {
+                assert!(!check(origin, host, true), "{origin} {host}");
+            }
         }
-        assert!(!check("http://localhost.evil.example:8765", "localhost:8765", true));
+        for evil in ["http://localhost.evil.example:8765", "http://evillocalhost:8765"] {
+            assert!(!check(evil, "localhost:8765", true), "{evil}");
+        }
+    }
+
+    #[test]
+    fn dev_mode_takes_its_own_pages_by_address_and_not_by_name() {
+        for (host, known) in [
+            ("localhost:8765", true),
+            ("a.b.LocalHost:8765", true),
+            ("192.168.1.7:8765", true),
+            ("[fe80::1]:8765", true),
+            ("mybox.local:8765", false),
+            ("mybox:8765", false),
+            ("evil.example", false),
+            ("1.2.3.4.evil.example:8765", false),
+            ("1.2.3:8765", false),
+            ("localhost.:8765", false),
+            ("", false),
+        ] {
+            let own = format!("http://{host}");
+            assert_eq!((check(&own, host, true), is_beyond_dns(host)), (known, known), "{host}");
+            assert_eq!(check(&own, host, false), !host.is_empty(), "only dev mode asks for more: {host}");
+        }
+        // Named, it may come.
+        let named = vec!["http://mybox.local:8765".to_owned()];
+        let site = Site { host: "mybox.local:8765", tls: false };
+        assert!(is_allowed(Some("http://mybox.local:8765"), site, &named, true));
     }
 }

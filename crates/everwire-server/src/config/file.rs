@@ -1,21 +1,36 @@
 //! The config file of `serve`: TOML text in, a checked [`Config`] or all its faults out.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use everwire_engine::channel::{Access, HistoryLimits, Namespaces, OnSlow, Options, Who};
-use everwire_proto::ws::origin;
 use toml::de::DeTable;
 
 use crate::listen::NoAddress;
 
 use super::section::{Fault, Faults, Section, line_of};
-use super::{ApiKey, Config, Mode};
+use super::{ApiKey, Config, Mode, read_origin};
 
 const U32: u64 = u32::MAX as u64;
 const DAY_MS: u64 = 86_400_000;
 /// A key shorter than this can be guessed.
 const KEY_BYTES: usize = 16;
+/// The key in our example begins so, and is no secret.
+const EXAMPLE_KEY: &str = "change-me";
+
+/// What to write when there is no file yet. The key is made on the spot, so that nobody has the same one.
+const FIRST_FILE: &str =
+    "there is no such file. Write one; in this one your backend publishes and everybody may listen:
+
+    listen = [\"127.0.0.1:8765\"]
+    api_keys = [\"KEY\"]
+
+    [namespaces.default]
+    access = { subscribe = \"anyone\", history = \"anyone\" }
+    history = {}
+
+docs/everwire.example.toml shows every key with its default. For a first try `everwire dev` needs no config.";
 
 const WHO: [(&str, Who); 3] =
     [("nobody", Who::Nobody), ("authenticated", Who::Authenticated), ("anyone", Who::Anyone)];
@@ -30,8 +45,11 @@ impl Config {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::read(&file, &text),
             Err(error) => {
-                let words = format!("the config file can't be read: {error}");
-                Err(Faults { file, faults: vec![Fault { line: 1, key: String::new(), words }] })
+                let words = match error.kind() {
+                    io::ErrorKind::NotFound => FIRST_FILE.replace("KEY", &fresh_key()),
+                    _ => format!("the config file can't be read: {error}"),
+                };
+                Err(Faults { file, faults: vec![Fault { line: None, key: String::new(), words }] })
             }
         }
     }
@@ -46,7 +64,7 @@ impl Config {
             Err(error) => {
                 let line = error.span().map_or(1, |span| line_of(text, span.start));
                 let words = format!("this is no TOML: {}", error.message());
-                (serve(), vec![Fault { line, key: String::new(), words }])
+                (serve(), vec![Fault { line: Some(line), key: String::new(), words }])
             }
         };
         if faults.is_empty() {
@@ -68,17 +86,28 @@ fn serve() -> Config {
     }
 }
 
+/// A key that nobody has guessed.
+fn fresh_key() -> String {
+    let mut bits = [0; 16];
+    match getrandom::fill(&mut bits) {
+        Ok(()) => format!("{:032x}", u128::from_le_bytes(bits)),
+        Err(_) => format!("{EXAMPLE_KEY}, at least {KEY_BYTES} characters"),
+    }
+}
+
 fn read_root(mut root: Section<'_>) -> (Config, Vec<Fault>) {
     let mut config = serve();
     listen(&mut root, &mut config);
     for (origin, at) in root.texts("origins") {
-        if !origin::is_well_formed(&origin) {
-            root.fault("origins", at, format!("{origin:?} is no origin; write https://app.example.com"));
+        match read_origin(&origin) {
+            Ok(origin) => config.origins.push(origin),
+            Err(words) => root.fault("origins", at, words),
         }
-        config.origins.push(origin);
     }
     for (key, at) in root.texts("api_keys") {
-        if key.len() < KEY_BYTES {
+        if key.starts_with(EXAMPLE_KEY) {
+            root.fault("api_keys", at, "this is the key of the example, which everybody knows; write one of your own, such as `openssl rand -hex 16` prints");
+        } else if key.len() < KEY_BYTES {
             root.fault("api_keys", at, format!("a key has at least {KEY_BYTES} characters"));
         }
         config.api_keys.push(ApiKey::new(&key));
@@ -205,6 +234,12 @@ mod tests {
     #[test]
     fn the_example_is_true() {
         let text = include_str!("../../../../docs/everwire.example.toml");
+        let faults = Config::read("example", text).unwrap_err();
+        let (line, key) = text.lines().enumerate().find(|(_, l)| l.contains(EXAMPLE_KEY)).unwrap();
+        assert_eq!(faults.faults.len(), 1, "{faults}");
+        assert!(faults.to_string().starts_with(&format!("example:{}: api_keys: this is the key", line + 1)));
+        assert!(key.contains("\"change-me-0123456789\""), "the README replaces it by name: {key}");
+        let text = &text.replace("change-me-0123456789", &fresh_key());
         let config = Config::read("example", text).unwrap();
         assert!(config.namespaces.options_of("news").is_some());
         let mut all = String::new();
@@ -291,7 +326,20 @@ mod tests {
     fn what_is_no_toml_names_its_line() {
         let faults = Config::read("f", "a = 1\nb = = 2\n").unwrap_err();
         assert!(faults.to_string().starts_with("f:2: this is no TOML: "), "{faults}");
-        assert!(Config::load(Path::new("/nonexistent/f")).unwrap_err().to_string().contains("can't be read"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_comes_with_one_to_write() {
+        let words = Config::load(Path::new("/nonexistent/f")).unwrap_err().to_string();
+        assert!(words.starts_with("/nonexistent/f: there is no such file. "), "{words}");
+        let shown: Vec<_> = words.lines().filter_map(|l| l.strip_prefix("    ")).collect();
+        let config = Config::read("f", &shown.join("\n")).unwrap();
+        let news = config.namespaces.options_of("news").unwrap();
+        assert_eq!((news.access.subscribe, news.access.publish), (Who::Anyone, Who::Nobody));
+        assert_eq!(config.api_keys.len(), 1);
+        // What is there and can't be read is another matter.
+        let words = Config::load(Path::new("/")).unwrap_err().to_string();
+        assert!(words.starts_with("/: the config file can't be read: "), "{words}");
     }
 
     #[test]

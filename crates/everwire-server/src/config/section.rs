@@ -8,8 +8,8 @@ use toml::de::{DeTable, DeValue};
 /// One fault of a config file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Counted from 1.
-    pub line: usize,
+    /// Counted from 1; `None` where there is no file that could have lines.
+    pub line: Option<usize>,
     /// The key, dotted; empty where the file itself is broken.
     pub key: String,
     /// What is wrong, and what to write instead.
@@ -30,7 +30,8 @@ impl fmt::Display for Faults {
         for (i, fault) in self.faults.iter().enumerate() {
             let newline = if i == 0 { "" } else { "\n" };
             let colon = if fault.key.is_empty() { "" } else { ": " };
-            write!(f, "{newline}{}:{}: {}{colon}{}", self.file, fault.line, fault.key, fault.words)?;
+            let line = fault.line.map_or_else(String::new, |line| format!("{line}:"));
+            write!(f, "{newline}{}:{line} {}{colon}{}", self.file, fault.key, fault.words)?;
         }
         Ok(())
     }
@@ -56,7 +57,7 @@ impl<'a> Section<'a> {
 
     /// Notes a fault at a value of this table.
     pub(super) fn fault(&mut self, key: &str, at: usize, words: impl Into<String>) {
-        let fault = Fault { line: line_of(self.text, at), key: self.key(key), words: words.into() };
+        let fault = Fault { line: Some(line_of(self.text, at)), key: self.key(key), words: words.into() };
         self.faults.push(fault);
     }
 
@@ -173,7 +174,7 @@ impl<'a> Section<'a> {
                 None => format!("unknown key; known here: {}", self.known.join(", ")),
             };
             let at = key.span().start;
-            let fault = Fault { line: line_of(self.text, at), key: self.key(name), words };
+            let fault = Fault { line: Some(line_of(self.text, at)), key: self.key(name), words };
             self.faults.push(fault);
         }
         self.faults

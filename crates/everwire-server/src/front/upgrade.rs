@@ -15,13 +15,19 @@ use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::banner::Addresses;
 use crate::http::api;
 use crate::origins;
 use crate::shard::{Arrival, Purpose};
 use crate::site::Site;
+use crate::told::Reason;
 
 const JSON: &str = "everwire.v1";
 const MSGPACK: &str = "everwire.v1.msgpack";
+/// All versions and formats of the protocol, also those to come.
+const OURS: &str = "everwire.";
+/// The log shows so much of a path that somebody asked for.
+const SHOWN: usize = 200;
 
 /// What a path upgrades to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +50,35 @@ pub(super) fn door(site: &Site, request: &Request<Incoming>) -> Option<Door> {
         "/" | "/echo" if site.config.echo && asks() => Some(Door::Echo { raw: false }),
         _ => None,
     }
+}
+
+/// Whether a WebSocket is wanted where there is none. A client of Socket.IO begins without one.
+pub(super) fn is_misplaced(request: &Request<Incoming>) -> bool {
+    request.headers().contains_key(header::SEC_WEBSOCKET_KEY)
+        || request.uri().path().starts_with("/socket.io/")
+}
+
+/// The answer to that. A browser shows nothing of it to anybody, so the log has it too.
+pub(super) fn misplaced(site: &Site, request: &Request<Incoming>) -> Response<Body> {
+    let at = addresses(site, request.headers());
+    let echo = if site.config.echo { at.echo.as_str() } else { "off" };
+    if let Some(left_out) = site.may_tell(Reason::Path) {
+        let path: String = request.uri().path().chars().take(SHOWN).collect();
+        tracing::warn!(
+            path,
+            everwire = at.ws,
+            echo,
+            left_out,
+            "a WebSocket was asked for where there is none"
+        );
+    }
+    let words = format!("there is no WebSocket at this address; Everwire is at {}", at.ws);
+    super::last(api::refuse(StatusCode::NOT_FOUND, &words))
+}
+
+fn addresses(site: &Site, headers: &HeaderMap) -> Addresses {
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+    Addresses::asked_at(host, site.port)
 }
 
 fn lines(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
@@ -76,11 +111,14 @@ fn accept(
         (status, refused.reason.to_owned())
     })?;
     match door {
-        Door::Echo { raw } => Ok((upgrade, None, Purpose::Echo { raw })),
+        Door::Echo { raw } => {
+            refuse_the_protocol(site, request, &upgrade.protocols)?;
+            Ok((upgrade, None, Purpose::Echo { raw }))
+        }
         Door::Session => {
             origins::check(site, headers).map_err(|words| (StatusCode::FORBIDDEN, words))?;
             refuse_token_in_url(request)?;
-            let (protocol, format) = choose(&upgrade.protocols)?;
+            let (protocol, format) = choose(&upgrade.protocols, upgrade.bearer.is_some())?;
             upgrade.deflate = upgrade.deflate.filter(|_| site.config.compression);
             let deflated = upgrade.deflate.is_some_and(Agreed::may_compress);
             let token = upgrade.bearer.clone().or_else(|| bearer(headers)).map(String::into_boxed_str);
@@ -88,6 +126,17 @@ fn accept(
             Ok((upgrade, protocol, Purpose::Session(peer)))
         }
     }
+}
+
+/// Whoever offers the protocol to an echo has left out a path, and would wait for ever for `connected`.
+fn refuse_the_protocol(site: &Site, request: &Request<Incoming>, offered: &[String]) -> Result<(), Refusal> {
+    let Some(ours) = offered.iter().find(|name| name.starts_with(OURS)) else { return Ok(()) };
+    let (path, at) = (request.uri().path(), addresses(site, request.headers()).ws);
+    if let Some(left_out) = site.may_tell(Reason::EchoOffered) {
+        tracing::warn!(path, everwire = at, left_out, "a client of the protocol came to the echo");
+    }
+    let words = format!("this is the echo, which does not speak {ours}; Everwire is at {at}");
+    Err((StatusCode::BAD_REQUEST, words))
 }
 
 /// A URL is logged by every proxy on the way, so a token in it is no secret.
@@ -105,7 +154,13 @@ fn refuse_token_in_url(request: &Request<Incoming>) -> Result<(), Refusal> {
     }
 }
 
-fn choose(offered: &[String]) -> Result<(Option<&'static str>, Format), Refusal> {
+/// The subprotocol to answer with. A token is none, and a browser ends a connection that answers with none of those it
+/// offered.
+fn choose(offered: &[String], token: bool) -> Result<(Option<&'static str>, Format), Refusal> {
+    if offered.is_empty() && token {
+        let words = format!("a `bearer.` subprotocol is a token and no protocol: offer {JSON} beside it");
+        return Err((StatusCode::BAD_REQUEST, words));
+    }
     if offered.is_empty() {
         return Ok((None, Format::Json));
     }
@@ -190,12 +245,14 @@ mod tests {
     #[test]
     fn the_first_known_subprotocol_is_chosen() {
         let offer = |names: &[&str]| {
-            choose(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>())
+            choose(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>(), false)
                 .map(|(p, f)| (p.unwrap_or(""), f))
         };
         assert_eq!(offer(&[]).unwrap(), ("", Format::Json));
         assert_eq!(offer(&["mqtt", MSGPACK, JSON]).unwrap(), (MSGPACK, Format::MsgPack));
         assert_eq!(offer(&[JSON]).unwrap(), (JSON, Format::Json));
         assert_eq!(offer(&["mqtt"]).unwrap_err().0, StatusCode::BAD_REQUEST);
+        assert_eq!(choose(&[], true).unwrap_err().0, StatusCode::BAD_REQUEST, "a token is no protocol");
+        assert_eq!(choose(&[JSON.to_owned()], true).unwrap().0, Some(JSON));
     }
 }

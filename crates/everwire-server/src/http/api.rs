@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use everwire_engine::session::{Deny, member_token, parse_member_token};
+use everwire_engine::session::{Deny, checked_page, member_token};
 use everwire_engine::verbs;
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::command::Command;
@@ -113,15 +113,7 @@ fn act(site: &Site, command: Command<'_>) -> Result<Vec<u8>, Deny> {
             json::encode(None, &Outgoing::History(verbs::history_page(&cell.name, &page)), &mut out);
         }
         Command::Presence { channel, limit, after } => {
-            let limit = limit.unwrap_or(100).clamp(1, 1_000);
-            let after = match after.as_deref().map(parse_member_token) {
-                Some(None) => {
-                    let words = "`after` must be the `next` of the page before, as it was";
-                    return Err(Deny::new(ErrorCode::BadRequest, words));
-                }
-                given => given.flatten(),
-            };
-            let limit = usize::try_from(limit).unwrap_or(1_000);
+            let (limit, after) = checked_page(limit, after.as_deref())?;
             let view = verbs::presence(node, &channel, limit, after.map(|(client, _)| client), now)?;
             let first = after.map_or(view.summary.version, |(_, version)| version);
             let next = view.next.map(|client| member_token(client, first));
@@ -184,6 +176,7 @@ fn refusal(status: StatusCode, deny: &Deny) -> Response<Body> {
 pub(crate) fn refuse(status: StatusCode, words: &str) -> Response<Body> {
     let code = match status {
         StatusCode::FORBIDDEN => ErrorCode::PermissionDenied,
+        StatusCode::NOT_FOUND => ErrorCode::UnknownType,
         _ => ErrorCode::BadRequest,
     };
     refusal(status, &Deny::new(code, words))

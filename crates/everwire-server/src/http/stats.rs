@@ -15,8 +15,7 @@ use crate::site::Site;
 /// The object. The API's key stands in it only in dev mode, for a page of ours on this machine.
 pub(super) fn stats(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Vec<u8> {
     let host = headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let at =
-        Addresses::at(&if host.is_empty() { format!("localhost:{}", site.port) } else { host.to_owned() });
+    let at = Addresses::asked_at(host, site.port);
     let mut addresses = Map::new();
     addresses.insert("home".into(), at.home.into());
     addresses.insert("ws".into(), at.ws.into());
@@ -24,7 +23,7 @@ pub(super) fn stats(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Vec<u
         addresses.insert("echo".into(), at.echo.into());
     }
     addresses.insert("api".into(), at.api.into());
-    let ours = is_local(site, peer.ip(), headers) && origins::check(site, headers).is_ok();
+    let ours = is_local(site, peer.ip(), headers) && origins::are_admitted(site, headers);
     if let Some(key) = site.config.api_keys.first().filter(|_| ours) {
         addresses.insert("key".into(), key.reveal().into());
     }
@@ -35,6 +34,10 @@ pub(super) fn stats(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Vec<u
         "channels": site.node.channel_count(),
         "messages": site.node.counters.published.load(Ordering::Relaxed),
         "mode": site.config.mode.as_str(),
+        // What our pages need; one that lacks it says so instead of waiting.
+        "echo": site.config.echo,
+        "demo": site.config.is_open_to_pages("demo:wire"),
+        "chat": site.config.is_open_to_pages("chat:lobby"),
         "addresses": Value::Object(addresses),
     });
     stats.to_string().into_bytes()

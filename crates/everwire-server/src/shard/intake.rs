@@ -41,6 +41,8 @@ pub struct Arrival {
 pub struct Intake {
     /// `None`: the shard has ended, and whoever comes is cut.
     arrivals: Mutex<Option<VecDeque<Arrival>>>,
+    /// Somebody may wait: so a turn that has no arrivals takes no lock.
+    some: AtomicBool,
     waker: Arc<Waker>,
     connections: AtomicUsize,
     stop: AtomicBool,
@@ -50,6 +52,7 @@ impl Intake {
     pub(super) fn new(waker: Arc<Waker>) -> Self {
         Self {
             arrivals: Mutex::new(Some(VecDeque::new())),
+            some: AtomicBool::new(false),
             waker,
             connections: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -66,6 +69,7 @@ impl Intake {
         if let Some(arrivals) = &mut *self.lock() {
             self.connections.fetch_add(1, Ordering::Relaxed);
             arrivals.push_back(arrival);
+            self.some.store(true, Ordering::Release);
         }
         self.wake();
     }
@@ -90,9 +94,14 @@ impl Intake {
 
     /// Takes the first ones, at most `most`, and tells whether more wait.
     pub(super) fn take(&self, most: usize, into: &mut Vec<Arrival>) -> bool {
+        if !self.some.load(Ordering::Acquire) {
+            return false;
+        }
         let mut arrivals = self.lock();
         let Some(arrivals) = &mut *arrivals else { return false };
         into.extend(arrivals.drain(..most.min(arrivals.len())));
+        // Under the lock, as in `push`: whoever comes after this sets it again.
+        self.some.store(!arrivals.is_empty(), Ordering::Release);
         !arrivals.is_empty()
     }
 

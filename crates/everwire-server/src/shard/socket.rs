@@ -1,11 +1,12 @@
 //! The sockets of a shard: a dense table of what the kernel, the decoder and the peer have left unfinished.
 
-use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 
 use everwire_engine::hub::{Carrier, Sent};
 use everwire_proto::ws::Decoder;
 use mio::net::TcpStream;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
 
 use super::echo::Echo;
 
@@ -87,21 +88,19 @@ impl Socket {
     /// Reads once. A short read counts as drained: what comes later is reported anew.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Got {
         loop {
-            match self.stream.read(buffer) {
-                Ok(0) => return Got::End,
-                Ok(n) => {
+            match rustix::net::recv(&self.stream, &mut *buffer, RecvFlags::empty()) {
+                Ok((0, _)) => return Got::End,
+                Ok((n, _)) => {
                     // Bytes and the end may share one report, so a shut peer is read to its end.
                     self.readable = n == buffer.len() || self.peer_shut;
                     return Got::Bytes(n);
                 }
-                Err(error) => match error.kind() {
-                    ErrorKind::Interrupted => {}
-                    ErrorKind::WouldBlock => {
-                        self.readable = false;
-                        return Got::Nothing;
-                    }
-                    _ => return Got::End,
-                },
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.readable = false;
+                    return Got::Nothing;
+                }
+                Err(_) => return Got::End,
             }
         }
     }
@@ -109,19 +108,19 @@ impl Socket {
     /// Offers bytes to the kernel; how many it took, or `None` when the socket is broken.
     pub(super) fn offer(&mut self, bytes: &[u8]) -> Option<usize> {
         loop {
-            match self.stream.write(bytes) {
+            // Not the C library's call, half of whose instructions are for threads that are cancelled. A peer that is gone
+            // raises no signal: Rust's runtime ignores it.
+            match rustix::net::send(&self.stream, bytes, SendFlags::empty()) {
                 Ok(n) => {
                     self.blocked = n < bytes.len();
                     return Some(n);
                 }
-                Err(error) => match error.kind() {
-                    ErrorKind::Interrupted => {}
-                    ErrorKind::WouldBlock => {
-                        self.blocked = true;
-                        return Some(0);
-                    }
-                    _ => return None,
-                },
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.blocked = true;
+                    return Some(0);
+                }
+                Err(_) => return None,
             }
         }
     }

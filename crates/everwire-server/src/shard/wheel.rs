@@ -10,12 +10,13 @@ const BUCKETS: usize = 256;
 pub(super) struct Wheel {
     buckets: Vec<Vec<(u32, u64)>>,
     tick: u64,
-    count: usize,
+    /// The first tick after it that has slots; `u64::MAX`: none has. Every turn asks, and most buckets are empty.
+    next: u64,
 }
 
 impl Wheel {
     pub(super) fn new(now_ms: u64) -> Self {
-        Self { buckets: vec![Vec::new(); BUCKETS], tick: now_ms / TICK_MS, count: 0 }
+        Self { buckets: vec![Vec::new(); BUCKETS], tick: now_ms / TICK_MS, next: u64::MAX }
     }
 
     /// Puts a slot where `due_ms` falls, or as far ahead as the wheel reaches. The answer is the entry's mark: the
@@ -24,17 +25,13 @@ impl Wheel {
         let due = due_ms / TICK_MS + 1;
         let tick = due.clamp(self.tick + 1, self.tick + BUCKETS as u64 - 1);
         self.buckets[place(tick)].push((slot, tick));
-        self.count += 1;
+        self.next = self.next.min(tick);
         tick
     }
 
     /// When the next entry is due, ms.
     pub(super) fn next_ms(&self) -> Option<u64> {
-        if self.count == 0 {
-            return None;
-        }
-        let mut ticks = self.tick + 1..self.tick + BUCKETS as u64;
-        ticks.find(|t| !self.buckets[place(*t)].is_empty()).map(|t| t * TICK_MS)
+        (self.next < u64::MAX).then(|| self.next * TICK_MS)
     }
 
     /// Moves what is due into `due`: (slot, mark).
@@ -44,9 +41,11 @@ impl Wheel {
         self.tick = self.tick.max(last.saturating_sub(BUCKETS as u64));
         while self.tick < last {
             self.tick += 1;
-            let bucket = &mut self.buckets[place(self.tick)];
-            self.count -= bucket.len();
-            due.append(bucket);
+            due.append(&mut self.buckets[place(self.tick)]);
+        }
+        if self.next <= self.tick {
+            let mut ticks = self.tick + 1..self.tick + BUCKETS as u64;
+            self.next = ticks.find(|t| !self.buckets[place(*t)].is_empty()).unwrap_or(u64::MAX);
         }
     }
 }
@@ -71,6 +70,10 @@ mod tests {
         assert_eq!(due, [(7, mark)]);
         wheel.run(100_000, &mut due);
         assert_eq!((due.len(), wheel.next_ms()), (1, None));
+        let (late, soon) = (wheel.put(1, 103_000), wheel.put(2, 101_000));
+        assert_eq!(wheel.next_ms(), Some(soon * TICK_MS), "the earlier one, whichever came first");
+        wheel.run(102_000, &mut due);
+        assert_eq!((due.len(), wheel.next_ms()), (2, Some(late * TICK_MS)));
     }
 
     #[test]

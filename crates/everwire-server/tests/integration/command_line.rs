@@ -33,10 +33,13 @@ fn wrong_usage_is_2_and_says_what_is_right() {
         (&["dance"][..], "Usage: everwire"),
         (&["deb"], "'dev'"),
         (&["serve"], "--config <FILE>"),
-        (&["dev", "--port", "1"], "Usage: everwire dev"),
+        (&["dev", "--port", "1234"], "tip: a port is part of the address: --listen 127.0.0.1:1234"),
+        (&["serve"], "tip: everwire serve --config everwire.toml"),
         (&["dev", "--lisen", "localhost:1"], "'--listen'"),
         (&["dev", "--listen"], "<HOST:PORT>"),
         (&["dev", "--listen", "8765"], "write localhost:8765"),
+        (&["dev", "--origin", "mybox.local"], "\"mybox.local\" is no origin; write scheme and host"),
+        (&["dev", "--origin", "http://mybox.local/"], "nothing behind it"),
         (&["dev", "--listen", "localhost"], "such as localhost:8765"),
         (&["serve", "--config", "f", "--listen", "example.org:80"], "names are not looked up"),
         (&["version", "--jsn"], "'--json'"),
@@ -58,11 +61,20 @@ fn a_port_that_is_taken_comes_with_the_line_to_type() {
     let (taken, port) = (world.addr().to_string(), world.addr().port());
     let config = Scratch::new("taken.toml", &format!("listen = [\"{taken}\"]\n"));
     let path = config.path().to_str().unwrap();
-    for (args, again) in [
-        (&["dev", "--listen", &taken][..], "everwire dev --listen localhost:0".to_owned()),
-        (&["serve", "--config", path], format!("everwire serve --config {path} --listen localhost:0")),
+    let own = env!("CARGO_BIN_EXE_everwire");
+    let cargo = if cfg!(debug_assertions) { "cargo run --" } else { "cargo run --release --" };
+    for (args, by_cargo, again) in [
+        (&["dev", "--listen", &taken][..], false, format!("{own} dev --listen localhost:0")),
+        (&["dev", "--listen", &taken], true, format!("    {cargo} dev --listen localhost:0")),
+        (&["serve", "--config", path], false, format!("{own} serve --config {path} --listen localhost:0")),
     ] {
-        let output = everwire(args);
+        let mut command = Command::new(own);
+        // Cargo runs this test too, and says so to everything under it.
+        command.args(args).env_remove("CARGO_PKG_NAME");
+        if by_cargo {
+            command.env("CARGO_PKG_NAME", "everwire-server");
+        }
+        let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         let words = words(&output);
         assert!(
@@ -111,7 +123,16 @@ fn a_bad_config_is_78_with_all_its_faults() {
     assert!(words(&output).contains(":2: this is no TOML: "), "{}", words(&output));
     let output = everwire(&["serve", "--config", "/nonexistent"]);
     assert_eq!(output.status.code(), Some(78));
-    assert!(words(&output).contains("can't be read"), "{}", words(&output));
+    assert!(
+        words(&output).starts_with("/nonexistent: there is no such file. Write one"),
+        "{}",
+        words(&output)
+    );
+    // The example as it stands: its key is known to everybody.
+    let example = Scratch::new("example.toml", include_str!("../../../../docs/everwire.example.toml"));
+    let output = everwire(&["serve", "--config", example.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(words(&output).contains(": api_keys: this is the key of the example"), "{}", words(&output));
 }
 
 #[test]

@@ -143,7 +143,11 @@ fn serve_mode_wants_a_key_and_knows_no_channel() {
     assert_eq!(client.ask(r#"{"type":"subscribe","id":2,"channel":"chat:1"}"#)["code"], "permission_denied");
     assert_eq!(client.ask(r#"{"type":"history","id":3,"channel":"news"}"#)["code"], "unknown_channel");
     assert!(world.http("GET", "/", "", "").0.starts_with("http/1.1 404"), "no pages unless switched on");
-    assert!(!world.http("GET", "/stats", "", "").1.contains(KEY));
+    let (_, stats) = world.http("GET", "/stats", "", "");
+    assert!(!stats.contains(KEY));
+    for absent in ["echo", "demo", "chat"] {
+        assert!(stats.contains(&format!("\"{absent}\":false")), "{absent}: {stats}");
+    }
 }
 
 #[test]
@@ -151,6 +155,9 @@ fn the_key_is_shown_to_our_own_page_alone() {
     let world = world();
     let stats = |lines: &str| world.http("GET", "/stats", lines, "").1;
     assert!(stats("").contains(KEY));
+    for there in ["echo", "demo", "chat"] {
+        assert!(stats("").contains(&format!("\"{there}\":true")), "{there}");
+    }
     assert!(stats("Origin: http://localhost\r\n").contains(KEY));
     assert!(!stats("Origin: https://evil.example\r\n").contains(KEY));
     for host in ["evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", "[::1].evil"] {
@@ -193,6 +200,7 @@ fn where_there_is_nothing_a_person_gets_a_page_and_a_program_an_error() {
     let (head, error) = world.http("GET", "/nothing", "", "");
     assert!(head.starts_with("http/1.1 404") && head.contains("application/json"), "{head}");
     assert!(error.contains("there is nothing at this address"), "{error}");
+    assert!(error.contains("\"unknown_type\""), "{error}");
     let (head, _) = world.http("POST", "/nothing", "Accept: text/html\r\n", "");
     assert!(head.starts_with("http/1.1 404") && head.contains("application/json"), "{head}");
 }

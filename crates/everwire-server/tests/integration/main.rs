@@ -21,5 +21,6 @@ mod http;
 mod pressure;
 mod sessions;
 mod shutdown;
+mod signposts;
 mod storm;
 mod upgrade;

@@ -126,3 +126,62 @@ fn a_session_that_goes_on_elsewhere() {
     third.send(Opcode::Close, &[]);
     assert_eq!(third.next(), Some(Message::Close(Some((1000, String::new())))));
 }
+
+/// What the contract says of pages at their edges.
+#[test]
+fn pages_of_history_and_members_at_their_edges() {
+    let without_default = world_with(|config| config.namespaces.default = None);
+    let mut client = without_default.session();
+    // An unknown namespace hides nothing that one could be subscribed to.
+    assert_eq!(client.ask(r#"{"type":"unsubscribe","id":2,"channel":"foo"}"#)["code"], "not_subscribed");
+    assert_eq!(client.ask(r#"{"type":"subscribe","id":2,"channel":"foo"}"#)["code"], "unknown_channel");
+    let world = world();
+    let mut client = world.session();
+    let ask = |client: &mut Peer, verb: &str, fields: &str| {
+        client.ask(&format!(r#"{{"type":"{verb}","id":2,"channel":"room"{fields}}}"#))
+    };
+    let published = ask(&mut client, "publish", r#","data":1"#);
+    let epoch = published["position"]["epoch"].as_str().unwrap();
+    for (fields, messages) in [
+        (format!(r#","since":{{"epoch":"{epoch}","offset":0}}"#), 1),
+        (format!(r#","since":{{"epoch":"{epoch}","offset":1}}"#), 0),
+        (format!(r#","since":{{"epoch":"{epoch}","offset":99}}"#), 0),
+        (format!(r#","before":{{"epoch":"{epoch}","offset":99}},"reverse":true"#), 1),
+    ] {
+        let page = ask(&mut client, "history", &fields);
+        assert_eq!(page["messages"].as_array().unwrap().len(), messages, "{fields}: {page}");
+        assert_eq!((&page["position"]["offset"], &page["next"]), (&1.into(), &json!(null)), "{page}");
+    }
+    assert_eq!(ask(&mut client, "subscribe", "")["type"], "subscribed");
+    for (fields, good) in [
+        (r#","limit":1"#, true),
+        (r#","limit":1000"#, true),
+        (r#","limit":0"#, false),
+        (r#","limit":1001"#, false),
+        (r#","after":"no page's""#, false),
+    ] {
+        let page = ask(&mut client, "presence", fields);
+        assert_eq!(page["type"] == "presence", good, "{fields}: {page}");
+        assert!(good || page["code"] == "bad_request", "{fields}: {page}");
+        let body = format!(r#"{{"channel":"room"{fields}}}"#);
+        let (head, page) = world.http("POST", "/api/presence", "Content-Type: application/json\r\n", &body);
+        assert_eq!(head.starts_with("http/1.1 200"), good, "the same over HTTP, {fields}: {page}");
+    }
+}
+
+#[test]
+fn ones_own_state_is_told_and_ones_own_join_is_not() {
+    let world = world();
+    let mut client = world.session();
+    let subscribed = client.ask(r#"{"type":"subscribe","id":2,"channel":"room","presence":true}"#);
+    assert_eq!(subscribed["type"], "subscribed");
+    client.text(r#"{"type":"presence_update","id":3,"channel":"room","state":{"typing":true}}"#);
+    // The reply and the push come in either order, and a join would have come before them.
+    let mut told = [client.json(), client.json()];
+    told.sort_by_key(|object| object["type"].to_string());
+    assert_eq!(
+        (&told[0]["type"], &told[0]["member"]["state"]["typing"]),
+        (&"presence_state".into(), &true.into())
+    );
+    assert_eq!(told[1]["type"], "presence_updated");
+}

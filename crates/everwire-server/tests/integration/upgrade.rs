@@ -28,6 +28,8 @@ fn a_good_request_is_upgraded_and_a_bad_one_told_why() {
         (format!("{good}Content-Length: 3\r\n\r\nabc"), "400"),
         (format!("{good}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), "400"),
         (format!("{good}Sec-WebSocket-Protocol: mqtt\r\n\r\n"), "400"),
+        (format!("{good}Sec-WebSocket-Protocol: bearer.dG9rZW4\r\n\r\n"), "400"),
+        (format!("{good}Sec-WebSocket-Protocol: bearer.dG9rZW4, everwire.v1\r\n\r\n"), "101"),
         (format!("{}\r\n", good.replace("/ws", "/ws?token=secret")), "400"),
         (format!("{}\r\n", good.replace("/ws", "/elsewhere")), "404"),
     ] {

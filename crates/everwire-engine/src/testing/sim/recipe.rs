@@ -12,7 +12,7 @@ pub(super) fn recipe(rng: &mut Rng, keep: u64) -> Recipe {
     let history = HistoryLimits {
         messages: usize::try_from(keep).unwrap_or(8),
         age_ms: if rng.chance(300) { rng.between(5_000, 60_000) } else { 600_000 },
-        bytes: if rng.chance(300) { 16 * 1024 } else { 1 << 20 },
+        bytes: if rng.chance(300) { 11 * 1024 } else { 1 << 20 },
     };
     let open = Options { history: Some(history), ..Options::open() };
     let named = [
@@ -42,8 +42,8 @@ pub(super) fn recipe(rng: &mut Rng, keep: u64) -> Recipe {
     };
     let node = NodeLimits {
         channels: 12 + rng.below(20),
-        inbox_bytes: [2_048, 16 << 20][rng.below(2)],
-        pending_bytes: [2_048, 4 << 20][rng.below(2)],
+        inbox_bytes: [1_400, 16 << 20][rng.below(2)],
+        pending_bytes: [1_400, 4 << 20][rng.below(2)],
         message_ids: 10_000,
         ..NodeLimits::default()
     };
