@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::progress::Progress;
 use super::publication::Publications;
 use super::tally::Tally;
-use super::target::{Limits, refusal};
+use super::target::{Limits, dialing, refusal};
 use crate::clock::now_ns;
 use crate::dialect::Dialect;
 use crate::marker::Mark;
@@ -486,18 +486,5 @@ impl Run {
     /// Wipes the progress line.
     pub fn clear_progress(&mut self) {
         self.progress.clear();
-    }
-}
-
-/// Why a connection could not even begin.
-fn dialing(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrNotAvailable => {
-            "no local port is free, or the source address is not of this machine: give more --source addresses, such as 127.0.0.2".to_owned()
-        }
-        _ if error.raw_os_error() == Some(24) => {
-            "no descriptor is left: raise the limit with `ulimit -n`".to_owned()
-        }
-        _ => error.to_string(),
     }
 }

@@ -134,6 +134,19 @@ fn explain(url: &str, address: &Address, error: ConnectError) -> anyhow::Error {
     }
 }
 
+/// Why a connection could not even begin.
+pub fn dialing(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::AddrNotAvailable => {
+            "no local port is free, or the source address is not of this machine: give more --source addresses, such as 127.0.0.2".to_owned()
+        }
+        _ if error.raw_os_error() == Some(24) => {
+            "no descriptor is left: raise the limit with `ulimit -n`".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// A refusal as one line: the words of an error object, or what was said.
 pub fn refusal(said: &[u8]) -> String {
     let object: Value = serde_json::from_slice(said).unwrap_or_default();

@@ -75,14 +75,14 @@ impl Scale {
     }
 }
 
-/// A round step that makes three to six of them up to this height.
+/// The smallest round step of which six reach this height.
 fn step(high: f64) -> f64 {
     if high <= 0.0 {
         return 0.5;
     }
-    let power = 10_f64.powf((high / 3.0).log10().floor());
-    let parts = [5.0, 2.0, 1.0].into_iter().map(|part| part * power);
-    parts.into_iter().find(|step| *step <= high / 3.0).unwrap_or(power)
+    let power = 10_f64.powf((high / 6.0).log10().floor());
+    let parts = [1.0, 2.0, 5.0].map(|part| part * power);
+    parts.into_iter().find(|step| high / step <= 6.0).unwrap_or(power * 10.0)
 }
 
 impl Plot<'_> {
@@ -185,6 +185,8 @@ mod tests {
         };
         assert_eq!(ticks(&[3.0, 9.0], false), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
         assert_eq!(ticks(&[0.0], false), [0.0, 0.5, 1.0]);
+        assert_eq!(ticks(&[14.9], false), [0.0, 5.0, 10.0, 15.0]);
+        assert_eq!(ticks(&[60.0], false).len(), 7);
         assert_eq!(ticks(&[1_500.0], false), [0.0, 500.0, 1_000.0, 1_500.0]);
         assert_eq!(
             ticks(&[0.3, 45.0], true).iter().map(|t| (t * 10.0).round()).collect::<Vec<_>>(),

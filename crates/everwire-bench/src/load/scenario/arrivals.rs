@@ -10,6 +10,7 @@ use crate::load::plan::{Kind, Plan};
 use crate::load::run::{Event, Hello, Run, Scenario};
 use crate::load::schedule::Schedule;
 use crate::load::tally::Tally;
+use crate::load::target::dialing;
 use crate::marker::Mark;
 use crate::swarm::Swarm;
 
@@ -174,7 +175,7 @@ impl Scenario for Arrivals {
                 self.count += 1;
             }
             Err(error) => {
-                run.tally.error(|| format!("visitor {who} could not set out: {error}"));
+                run.tally.error(|| format!("visitor {who} could not set out: {}", dialing(&error)));
                 // It keeps the row whole; at the front there is none that has left.
                 if !self.there.is_empty() {
                     self.there.push_back(None);

@@ -12,6 +12,7 @@ use crate::load::run::{Event, Hello, Run, Scenario, Waits};
 use crate::load::schedule::Schedule;
 use crate::load::sequence::{Sequence, Sight};
 use crate::load::tally::Tally;
+use crate::load::target::dialing;
 use crate::marker::Mark;
 use crate::swarm::Swarm;
 
@@ -292,7 +293,7 @@ impl Scenario for Recover {
                 let hello = self.since(run, begun);
                 self.step = Step::Return { begun: begun + 1, coming: coming + 1, start_ns, back };
                 if let Err(error) = run.dial(swarm, self.publishers + begun, &hello, due_ns) {
-                    run.tally.error(|| format!("subscriber {begun} could not set out: {error}"));
+                    run.tally.error(|| format!("subscriber {begun} could not set out: {}", dialing(&error)));
                     self.is_back(run, swarm, begun, false);
                 }
             }
