@@ -1,19 +1,63 @@
 //! The command line of `everwire bench`.
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
 use crate::alternate::Rounds;
 use crate::floor::Program;
 use crate::goals::{self, Bench, Finding};
+use crate::load::args::{Options, Usage};
+use crate::load::compare;
+use crate::load::outcome::Outcome;
+use crate::load::perform::perform as measure;
+use crate::load::plan::Kind;
+use crate::load::{report, table, yardstick};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub enum Task {
+    /// Messages to many subscribers: latency and cost of each delivery, loss and duplicates
+    #[command(after_help = "Without options: 1 000 subscribers of 1 channel, 20 publishes a second.")]
+    Fanout(Box<Options>),
+    /// Messages that come back as they are
+    #[command(after_help = "Without options: 50 connections, 1 message in flight on each.")]
+    Echo(Box<Options>),
+    /// Messages through a channel of one's own: publish, and wait for the message
+    #[command(after_help = "Without options: 50 connections, 1 000 messages a second in all.")]
+    Pingpong(Box<Options>),
+    /// Open connections and close them: how many a second, how long until the first answer
+    #[command(after_help = "Without options: 200 connections a second, at most 100 at a time.")]
+    Connect(Box<Options>),
+    /// Connections that do nothing: memory and CPU of each
+    #[command(after_help = "Without options: 1 000 connections, subscribed to 10 channels.")]
+    Idle(Box<Options>),
+    /// Connect, subscribe, receive a message, leave, over and over
+    #[command(after_help = "Without options: 200 visits a second to 50 channels, at most 200 at a time.")]
+    Churn(Box<Options>),
+    /// All are cut off, messages are published, all come back and want what they missed
+    #[command(after_help = "Without options: 1 000 subscribers of 10 channels, 50 messages missed in each.")]
+    Recover(Box<Options>),
+    /// A mixture: publish, ping, presence, history, subscribe
+    #[command(
+        after_help = "Without options: 200 connections in 20 channels, 1 000 commands a second in all."
+    )]
+    Mixed(Box<Options>),
+    /// What this machine can do at all: bare loops of `send`, broadcast, echo, and held sockets
+    Floor(yardstick::Options),
+    /// Compare two files that --json wrote
+    Compare {
+        /// Before
+        a: PathBuf,
+        /// After
+        b: PathBuf,
+    },
     /// Fan-out and memory against the project's first promises; starts its own server
     Smoke(Blocks),
     /// The project's goals, each against its floor; all of them without a name
@@ -53,20 +97,45 @@ impl Blocks {
     }
 }
 
-/// Does it. 0: done, and every goal met; 1: not.
+/// Does it. 0: done, and everything held; 1: not; 2: it can't be done as it was asked.
 pub fn run(task: &Task) -> ExitCode {
     match perform(task) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
         }
     }
 }
 
 fn perform(task: &Task) -> Result<bool> {
     match task {
+        Task::Fanout(options) => load(Kind::Fanout, options),
+        Task::Echo(options) => load(Kind::Echo, options),
+        Task::Pingpong(options) => load(Kind::Pingpong, options),
+        Task::Connect(options) => load(Kind::Connect, options),
+        Task::Idle(options) => load(Kind::Idle, options),
+        Task::Churn(options) => load(Kind::Churn, options),
+        Task::Recover(options) => load(Kind::Recover, options),
+        Task::Mixed(options) => load(Kind::Mixed, options),
+        Task::Floor(options) => {
+            let floor = yardstick::measure(options)?;
+            let json = serde_json::to_string_pretty(&floor)?;
+            match &options.json {
+                Some(path) if path.as_os_str() == "-" => writeln!(std::io::stdout(), "{json}")?,
+                path => {
+                    write!(std::io::stdout(), "{}", floor.render())?;
+                    path.as_ref().map_or(Ok(()), |path| write(path, &json))?;
+                }
+            }
+            Ok(floor.is_steady())
+        }
+        Task::Compare { a, b } => {
+            let words = compare::compare(&read(a)?, &read(b)?).map_err(Usage)?;
+            write!(std::io::stdout(), "{words}")?;
+            Ok(true)
+        }
         Task::Smoke(blocks) => {
             let findings = goals::smoke(Bench::new(blocks.rounds())?)?;
             print(&findings, blocks.json)?;
@@ -89,6 +158,66 @@ fn perform(task: &Task) -> Result<bool> {
             Ok(true)
         }
     }
+}
+
+/// One run with its reports; whether it came to its end and everything held.
+fn load(kind: Kind, options: &Options) -> Result<bool> {
+    let job = options.job(kind)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    // The second Ctrl-C does not wait for anything; in this order the first one only sets the flag.
+    signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGINT, 130, stop.clone())?;
+    signal_hook::flag::register(signal_hook::consts::SIGINT, stop.clone())?;
+    let mut outcome = measure(&job, command_line(), stop)?;
+    outcome.asserts = options.assert.iter().map(|assertion| assertion.judge(&outcome)).collect();
+    let table = table::render(&outcome);
+    let json = serde_json::to_string_pretty(&outcome)?;
+    if let Some(path) = &options.html {
+        write(path, &report::render(&outcome))?;
+    }
+    match &options.json {
+        Some(path) if path.as_os_str() == "-" => {
+            write!(std::io::stderr(), "{table}")?;
+            writeln!(std::io::stdout(), "{json}")?;
+        }
+        path => {
+            write!(std::io::stdout(), "{table}")?;
+            if let Some(path) = path {
+                write(path, &json)?;
+            }
+        }
+    }
+    if let Some(words) = &outcome.broken {
+        let _ = writeln!(std::io::stderr(), "error: {words}");
+    }
+    Ok(outcome.broken.is_none() && outcome.asserts.iter().all(|verdict| verdict.held))
+}
+
+/// As it was typed, as far as a shell's quotes can be guessed.
+fn command_line() -> String {
+    let mut words: Vec<_> = std::env::args().collect();
+    if let Some(first) = words.first_mut() {
+        *first =
+            Path::new(first).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+%@".contains(c);
+    let quoted = words.iter().map(|word| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("{} can't be written", path.display()))
+}
+
+fn read(path: &Path) -> Result<Outcome> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Usage(format!("{} can't be read: {error}", path.display())))?;
+    Ok(Outcome::parse(&text).map_err(|words| Usage(format!("{}: {words}", path.display())))?)
 }
 
 fn print(findings: &[Finding], json: bool) -> Result<()> {

@@ -10,6 +10,10 @@ pub struct Dialect {
     pub subprotocol: Option<String>,
     /// What a connection says first.
     pub first: Vec<String>,
+    /// What stands in the answer to that; empty: none is waited for.
+    pub greeted: String,
+    /// Nothing more is said until that answer is there.
+    pub waits_for_greeting: bool,
     /// What subscribes to a channel; nothing: whoever connects is subscribed.
     pub subscribe: Option<String>,
     /// What stands in the answer to it.
@@ -18,6 +22,10 @@ pub struct Dialect {
     pub publish: String,
     /// What stands in a message that is delivered.
     pub delivered: String,
+    /// What stands in a refusal; empty: refusals are not known.
+    pub refused: String,
+    /// Messages that must be answered, each with its answer: pings of servers that don't use WebSocket's own.
+    pub answers: Vec<(String, String)>,
 }
 
 impl Dialect {
@@ -26,10 +34,14 @@ impl Dialect {
         Self {
             subprotocol: Some("everwire.v1".to_owned()),
             first: vec![r#"{"type":"connect"}"#.to_owned()],
+            greeted: r#""type":"connected""#.to_owned(),
+            waits_for_greeting: false,
             subscribe: Some(r#"{"type":"subscribe","id":1,"channel":"{channel}"}"#.to_owned()),
             subscribed: r#""type":"subscribed""#.to_owned(),
             publish: r#"{"type":"publish","channel":"{channel}","data":"{data}"}"#.to_owned(),
             delivered: r#""type":"message""#.to_owned(),
+            refused: r#""type":"error""#.to_owned(),
+            answers: Vec::new(),
         }
     }
 
@@ -38,10 +50,14 @@ impl Dialect {
         Self {
             subprotocol: None,
             first: Vec::new(),
+            greeted: String::new(),
+            waits_for_greeting: false,
             subscribe: None,
             subscribed: String::new(),
             publish: "{data}".to_owned(),
             delivered: String::new(),
+            refused: String::new(),
+            answers: Vec::new(),
         }
     }
 
@@ -60,6 +76,22 @@ impl Dialect {
     /// The frame that publishes.
     pub fn publication(&self, channel: &str, data: &str, out: &mut Vec<u8>) {
         frame(out, &self.publish.replace("{channel}", channel).replace("{data}", data));
+    }
+
+    /// Whether this answers what was said first.
+    pub fn is_greeted(&self, payload: &[u8]) -> bool {
+        has(payload, &self.greeted)
+    }
+
+    /// The frame that answers this, if one must.
+    pub fn answer(&self, payload: &[u8], out: &mut Vec<u8>) -> bool {
+        let known = self.answers.iter().find(|(said, _)| said.as_bytes() == payload);
+        known.inspect(|(_, text)| frame(out, text)).is_some()
+    }
+
+    /// Whether this refuses something.
+    pub fn is_refused(&self, payload: &[u8]) -> bool {
+        !self.refused.is_empty() && has(payload, &self.refused)
     }
 
     /// Whether this answers a subscription.
@@ -102,6 +134,12 @@ mod tests {
         }
         assert!(ours.is_subscribed(br#"{"type":"subscribed","id":1}"#));
         assert!(!ours.is_delivered(br#"{"type":"subscribed","id":1}"#));
-        assert!(Dialect::raw().is_delivered(b"anything"));
+        assert!(ours.is_refused(br#"{"type":"error","code":"rate_limited"}"#));
+        let pings = Dialect { answers: vec![("2".to_owned(), "3".to_owned())], ..Dialect::raw() };
+        let (mut out, mut three) = (Vec::new(), Vec::new());
+        frame(&mut three, "3");
+        assert!(!pings.answer(b"22", &mut out) && pings.answer(b"2", &mut out));
+        assert_eq!(out, three);
+        assert!(Dialect::raw().is_delivered(b"anything") && !Dialect::raw().is_refused(b"anything"));
     }
 }

@@ -17,4 +17,5 @@ pub mod alternate;
 pub mod server;
 pub mod sides;
 pub mod goals;
+pub mod load;
 pub mod cli;

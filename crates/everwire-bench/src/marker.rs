@@ -4,9 +4,11 @@
 use memchr::memmem;
 
 /// The mark begins with this.
-const SIGN: &[u8] = b"ew~";
+pub const SIGN: &[u8] = b"ew~";
+/// So many digits follow it.
+pub const DIGITS: usize = 8 + 12 + 16;
 /// The whole mark, bytes; no payload is shorter.
-pub const MARK_BYTES: usize = 3 + 8 + 12 + 16;
+pub const MARK_BYTES: usize = SIGN.len() + DIGITS;
 
 /// The mark of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +24,41 @@ pub struct Mark {
 impl Mark {
     /// Appends the mark, and filling up to `size` bytes. All of it is ASCII without quotes or escapes.
     pub fn write(&self, size: usize, out: &mut String) {
-        use std::fmt::Write as _;
         let start = out.len();
-        // Writing to a string can't fail.
-        let _ = write!(out, "ew~{:08x}{:012x}{:016x}", self.channel, self.number, self.due_ns);
+        out.extend(SIGN.iter().chain(&self.digits()).map(|byte| char::from(*byte)));
         out.extend(std::iter::repeat_n('.', size.saturating_sub(out.len() - start)));
+    }
+
+    /// What stands behind the sign.
+    pub fn digits(&self) -> [u8; DIGITS] {
+        let mut digits = [0; DIGITS];
+        let mut put = |from: usize, to: usize, mut value: u64| {
+            for digit in digits[from..to].iter_mut().rev() {
+                *digit = b"0123456789abcdef"[(value & 0xf) as usize];
+                value >>= 4;
+            }
+        };
+        put(0, 8, u64::from(self.channel));
+        put(8, 20, self.number);
+        put(20, 36, self.due_ns);
+        digits
     }
 
     /// The first mark in these bytes.
     pub fn find(bytes: &[u8]) -> Option<Self> {
-        let rest = &bytes[memmem::find(bytes, SIGN)? + SIGN.len()..];
+        Self::each(bytes).next()
+    }
+
+    /// All marks in these bytes: some servers put several messages into one frame.
+    pub fn each(bytes: &[u8]) -> impl Iterator<Item = Self> {
+        let mut rest = bytes;
+        std::iter::from_fn(move || {
+            rest = &rest[memmem::find(rest, SIGN)? + SIGN.len()..];
+            Self::read(rest)
+        })
+    }
+
+    fn read(rest: &[u8]) -> Option<Self> {
         let (channel, rest) = hex(rest, 8)?;
         let (number, rest) = hex(rest, 12)?;
         let (due_ns, _) = hex(rest, 16)?;
@@ -42,11 +69,28 @@ impl Mark {
 fn hex(bytes: &[u8], digits: usize) -> Option<(u64, &[u8])> {
     let (head, rest) = bytes.split_at_checked(digits)?;
     let mut value = 0;
+    let mut all = 0;
     for byte in head {
-        value = value << 4 | u64::from(char::from(*byte).to_digit(16)?);
+        let digit = DIGIT[usize::from(*byte)];
+        all |= digit;
+        value = value << 4 | u64::from(digit & 0xf);
     }
-    Some((value, rest))
+    (all < NONE).then_some((value, rest))
 }
+
+/// What is no digit.
+const NONE: u8 = 0x80;
+
+/// The value of each byte as a hexadecimal digit. A load tool reads a million marks a second.
+const DIGIT: [u8; 256] = {
+    let mut table = [NONE; 256];
+    let mut n = 0;
+    while n < 16 {
+        table[b"0123456789abcdef"[n] as usize] = n as u8;
+        n += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
@@ -61,6 +105,7 @@ mod tests {
             assert_eq!(text.len() - 9, size.max(MARK_BYTES));
             text.push_str("\"}");
             assert_eq!(Mark::find(text.as_bytes()), Some(mark));
+            assert_eq!(Mark::each(text.repeat(3).as_bytes()).collect::<Vec<_>>(), [mark; 3]);
         }
         for none in ["", "ew~", "ew~0000000", "no mark", "ew~zzzzzzzz0000000000000000000000000000"] {
             assert_eq!(Mark::find(none.as_bytes()), None, "{none}");

@@ -9,10 +9,12 @@ use std::time::Duration;
 use everwire_proto::ws::{Opcode, write_masked_frame};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 pub use self::dial::Upgrade;
 
 use self::dial::Dialing;
+use crate::clock::now_ns;
 use crate::frames::{self, Frame};
 
 /// One read takes so much at most.
@@ -54,6 +56,8 @@ struct Conn {
     /// What the kernel has not taken yet.
     unsent: Vec<u8>,
     readable: bool,
+    /// The server has sent its last byte: after a short read its end is still to be read, and no event tells it again.
+    ended: bool,
     /// It is left alone: whatever it is sent stays in the kernel.
     deaf: bool,
 }
@@ -123,7 +127,8 @@ impl Swarm {
         });
         let phase = Phase::Dialing(Box::new(dialing));
         let (partial, unsent) = (Vec::new(), Vec::new());
-        self.conns[number] = Some(Conn { stream, phase, partial, unsent, readable: false, deaf: false });
+        self.conns[number] =
+            Some(Conn { stream, phase, partial, unsent, readable: false, ended: false, deaf: false });
         self.count += 1;
         self.dialing += 1;
         Ok(number)
@@ -213,6 +218,7 @@ impl Swarm {
             if event.is_readable() || event.is_read_closed() || event.is_error() {
                 conn.readable = true;
             }
+            conn.ended |= event.is_read_closed();
             if matches!(conn.phase, Phase::Dialing(_)) {
                 self.step(number, ear);
             } else {
@@ -225,6 +231,28 @@ impl Swarm {
         self.events = events;
         self.flush();
         Ok(())
+    }
+
+    /// As [`Swarm::turn`], but waits until this time of [`crate::clock`] to a few microseconds; the poll of `turn` knows
+    /// whole milliseconds only, and a schedule that is late by one shows in every latency.
+    ///
+    /// # Errors
+    /// The poll's.
+    pub fn turn_until(
+        &mut self,
+        until_ns: u64,
+        ear: &mut impl FnMut(&mut Self, usize, Heard<'_>),
+    ) -> io::Result<()> {
+        let left = Duration::from_nanos(until_ns.saturating_sub(now_ns()));
+        if let (Ok(time), false) = (Timespec::try_from(left), left.is_zero()) {
+            let mut fds = [PollFd::new(self.poll.registry(), PollFlags::IN)];
+            // What came is read below; a signal is looked at by whoever called.
+            match rustix::event::poll(&mut fds, Some(&time)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.turn(Some(Duration::ZERO), ear)
     }
 
     /// Goes on with an upgrade.
@@ -271,7 +299,7 @@ impl Swarm {
                     ear(self, number, Heard::Closed("it ended".to_owned()));
                 }
                 Ok(n) => {
-                    conn.readable = start + n == buffer.len();
+                    conn.readable = conn.ended || start + n == buffer.len();
                     conn.partial.clear();
                     self.take(number, &buffer[..start + n], ear);
                 }

@@ -48,9 +48,32 @@ impl Watched {
     /// It has ended.
     pub fn resident_bytes(&self) -> io::Result<u64> {
         let status = fs::read_to_string(self.folder.join("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-        Ok(kib.ok_or_else(|| io::Error::other("it has no VmRSS: it is ending"))? * 1024)
+        Ok(figure(&status, "VmRSS:").ok_or_else(|| io::Error::other("it has no VmRSS: it is ending"))? * 1024)
+    }
+
+    /// How often its threads have gone to sleep by themselves so far. A thread that has ended is not in it.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn waits(&self) -> io::Result<u64> {
+        let mut sum = 0;
+        for thread in fs::read_dir(self.folder.join("task"))? {
+            // A thread that ended just now has nothing to tell.
+            let text = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+            sum += figure(&text, "voluntary_ctxt_switches:").unwrap_or(0);
+        }
+        Ok(sum)
+    }
+
+    /// `read` and `write` calls so far, of all kinds of files. `send` and `recv` of a socket are not in this count of the
+    /// kernel's.
+    ///
+    /// # Errors
+    /// It has ended, is another user's, or the kernel does not count.
+    pub fn calls(&self) -> io::Result<u64> {
+        let text = fs::read_to_string(self.folder.join("io"))?;
+        let both = figure(&text, "syscr:").zip(figure(&text, "syscw:"));
+        both.map(|(read, write)| read + write).ok_or_else(|| io::Error::other("it has no syscr"))
     }
 
     /// Its open descriptors.
@@ -60,6 +83,12 @@ impl Watched {
     pub fn descriptors(&self) -> io::Result<usize> {
         Ok(fs::read_dir(self.folder.join("fd"))?.count())
     }
+}
+
+/// The number behind this name at the start of a line.
+fn figure(text: &str, name: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -76,6 +105,9 @@ mod tests {
         }
         assert!(own.resident_bytes().unwrap() > 1 << 20);
         assert!(own.descriptors().unwrap() > 2);
+        let calls = own.calls().unwrap();
+        own.waits().unwrap();
+        assert!(own.calls().unwrap() > calls, "reading its own status is a read");
         assert!(Watched::new(u32::MAX).is_err());
     }
 }

@@ -25,10 +25,23 @@ impl Upgrade {
         subprotocol: Option<&str>,
         compression: bool,
     ) -> Result<Self, ConnectError> {
+        Self::with_headers(address, subprotocol, compression, &[])
+    }
+
+    /// The same with further lines, such as `Origin`.
+    ///
+    /// # Errors
+    /// As [`handshake::ask`].
+    pub fn with_headers(
+        address: &Address,
+        subprotocol: Option<&str>,
+        compression: bool,
+        headers: &[(String, String)],
+    ) -> Result<Self, ConnectError> {
         let mut key = [0; 16];
         getrandom::fill(&mut key).map_err(io::Error::other)?;
         let protocols: Vec<_> = subprotocol.map(str::to_owned).into_iter().collect();
-        Ok(Self(handshake::ask(address, key, &[], &protocols, compression)?.into()))
+        Ok(Self(handshake::ask(address, key, headers, &protocols, compression)?.into()))
     }
 }
 

@@ -13,6 +13,7 @@ mod bad_commands;
 mod bad_frames;
 mod bad_peers;
 mod bad_requests;
+mod bench;
 mod command_line;
 mod crowds;
 mod hand_over;
