@@ -1,0 +1,9 @@
+//! The disk broker against the suite that every broker must pass, over restarts, and on media that fail.
+#![expect(unreachable_pub, reason = "a test binary exports nothing; `pub` is said to its other modules")]
+
+#[path = "disk/rig.rs"]
+mod rig;
+#[path = "disk/suite.rs"]
+mod suite;
+#[path = "disk/restarts.rs"]
+mod restarts;
