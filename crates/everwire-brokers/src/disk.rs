@@ -337,9 +337,7 @@ fn cell_answers(cell: &Arc<Cell>, ask: Ask, now: Now) -> Asked {
             None => Asked::Dead(Ask::History(query)),
         },
         Ask::Publish(draft) => match cell.publish(draft, now) {
-            Ok(done) => {
-                Asked::Now(Answer::Published { position: done.position, duplicate: done.duplicate })
-            }
+            Ok(done) => Asked::Now(Answer::Published { position: done.position, duplicate: done.duplicate }),
             Err(Unpublished::Dead(draft)) => Asked::Dead(Ask::Publish(*draft)),
             Err(Unpublished::Full) => Asked::Now(Answer::Failed(ErrorCode::Overloaded)),
         },

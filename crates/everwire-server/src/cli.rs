@@ -30,6 +30,9 @@ pub enum Verb {
         /// Admit pages of this origin too, such as http://mybox.local:8765; may be repeated
         #[arg(long, value_name = "ORIGIN", value_parser = read_origin)]
         origin: Vec<String>,
+        /// Keep the history of channels in this folder, so that a restart goes on with it
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
     },
     /// Run with a config file; what it does not allow is denied
     Serve {

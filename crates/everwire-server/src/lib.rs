@@ -9,6 +9,7 @@ pub mod listen;
 pub mod config;
 pub mod cli;
 pub mod told;
+pub mod desk;
 pub mod shard;
 pub mod site;
 pub mod banner;

@@ -4,9 +4,10 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use everwire_brokers::disk::Sync;
 use everwire_server::app::{self, StartError};
 use everwire_server::cli::{Cli, Verb};
-use everwire_server::config::{ApiKey, Config, PORT};
+use everwire_server::config::{ApiKey, Config, History, PORT};
 use everwire_server::listen::Listen;
 use everwire_server::{banner, descriptors};
 use tracing_subscriber::EnvFilter;
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
     let begun = Instant::now();
     let args: Vec<_> = std::env::args_os().collect();
     let cli = Cli::read(&args).unwrap_or_else(|error| error.exit());
-    let verb = cli.command.unwrap_or(Verb::Dev { listen: Vec::new(), origin: Vec::new() });
+    let verb = cli.command.unwrap_or(Verb::Dev { listen: Vec::new(), origin: Vec::new(), data: None });
     match &verb {
         Verb::Version { json } => return print_version(*json),
         Verb::Bench { task } => return everwire_bench::cli::run(task),
@@ -65,7 +66,13 @@ fn config_of(verb: &Verb) -> Result<Config, String> {
         Verb::Serve { config, listen } => {
             (Config::load(config).map_err(|faults| faults.to_string())?, listen.as_slice())
         }
-        Verb::Dev { listen, origin } => (dev(origin)?, listen.as_slice()),
+        Verb::Dev { listen, origin, data } => {
+            let mut config = dev(origin)?;
+            if let Some(data) = data.clone() {
+                config.history = History::Disk { data, sync: Sync::Always };
+            }
+            (config, listen.as_slice())
+        }
         Verb::Version { .. } | Verb::Bench { .. } => (dev(&[])?, &[][..]),
     };
     if !listen.is_empty() {

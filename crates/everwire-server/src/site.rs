@@ -6,6 +6,7 @@ use everwire_engine::node::Node;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::desk::Desk;
 use crate::shard::{Arrival, Intake};
 use crate::told::{Reason, Told};
 
@@ -22,6 +23,8 @@ pub struct Site {
     pub port: u16,
     /// A door per shard.
     pub shards: Vec<Arc<Intake>>,
+    /// Where requests wait for the broker.
+    pub desk: Desk,
     /// What the log tells of refused requests.
     pub told: Told,
 }

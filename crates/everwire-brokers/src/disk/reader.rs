@@ -76,9 +76,9 @@ fn choose(
     let (top, floor) = (channel.at(channel.top), channel.at(channel.floor()));
     let chosen = which(channel);
     let file = |spot: &Spot| index.segments.get(&spot.place.segment).map(|segment| segment.file.clone());
-    let found = chosen.iter().filter_map(|(offset, spot)| {
-        Some(Found { offset: *offset, spot: *spot, file: file(spot)? })
-    });
+    let found = chosen
+        .iter()
+        .filter_map(|(offset, spot)| Some(Found { offset: *offset, spot: *spot, file: file(spot)? }));
     Some(Piece { found: found.collect(), epoch_and_top: top, floor })
 }
 
@@ -169,11 +169,12 @@ impl Reader {
             let missed = |channel: &Channel| {
                 let same = channel.at(0).epoch == after.epoch;
                 let mut bytes = 0;
-                let missed = channel.between(if same { after.offset } else { 0 }, u64::MAX).take_while(|(_, spot)| {
-                    let first = bytes == 0;
-                    bytes += spot.len as usize;
-                    first || bytes <= PIECE_BYTES
-                });
+                let missed =
+                    channel.between(if same { after.offset } else { 0 }, u64::MAX).take_while(|(_, spot)| {
+                        let first = bytes == 0;
+                        bytes += spot.len as usize;
+                        first || bytes <= PIECE_BYTES
+                    });
                 missed.collect()
             };
             let piece = choose(&self.index, cell, now, missed);

@@ -78,7 +78,8 @@ impl Header {
     /// The header at the front of a segment.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, BadHeader> {
         let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(BadHeader::Broken)?;
-        let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let number =
+            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         if &header[..16] != MAGIC || number(32) != crc32fast::hash(&header[..32]) {
             return Err(BadHeader::Broken);
         }

@@ -45,10 +45,18 @@ enum Staged {
         ticket: Ticket,
     },
     /// Stored before, or in this very batch.
-    Duplicate { position: Position, ticket: Ticket },
+    Duplicate {
+        position: Position,
+        ticket: Ticket,
+    },
     /// A channel that is known from now on.
-    Top { slot: u32 },
-    Moved { moving: Moving, at: usize },
+    Top {
+        slot: u32,
+    },
+    Moved {
+        moving: Moving,
+        at: usize,
+    },
 }
 
 /// The writer.
@@ -93,7 +101,8 @@ pub(super) struct Parts {
 
 impl Writer {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { queue, index, answers, jobs, reclaim, entropy, journal, dir, sync, segment_bytes, now } = parts;
+        let Parts { queue, index, answers, jobs, reclaim, entropy, journal, dir, sync, segment_bytes, now } =
+            parts;
         let begun = Instant::now();
         let mut buffer = Vec::new();
         batch::begin(&mut buffer);
@@ -141,7 +150,9 @@ impl Writer {
 
     fn patience(&self) -> Duration {
         match self.sync {
-            Sync::Interval(every) if !self.journal.is_durable() => every.saturating_sub(self.synced.elapsed()),
+            Sync::Interval(every) if !self.journal.is_durable() => {
+                every.saturating_sub(self.synced.elapsed())
+            }
             _ => ROUND,
         }
     }
@@ -258,7 +269,16 @@ impl Writer {
         let len = record::put_message(&mut self.buffer, &head, &draft);
         let Draft { payload, message_id, from, tags, .. } = draft;
         let publication = Publication { payload, message_id, from, time: now.unix_ms, tags };
-        self.staged.push(Staged::Message { slot, offset, at, len, born_ms: now_ms, key, publication, ticket });
+        self.staged.push(Staged::Message {
+            slot,
+            offset,
+            at,
+            len,
+            born_ms: now_ms,
+            key,
+            publication,
+            ticket,
+        });
     }
 
     fn stage_moving(&mut self, moving: Moving) {

@@ -30,7 +30,11 @@ fn what_is_too_old_is_gone_after_a_restart_but_its_place_is_not() {
     let page = store.page("room");
     assert_eq!((page.entries.len(), &page.position, &page.floor), (0, &old, &old));
     let (position, duplicate) = store.publish_draft("room", with_id("b", "m1"));
-    assert_eq!((position.epoch, position.offset, duplicate), (old.epoch, 2, false), "five minutes have passed");
+    assert_eq!(
+        (position.epoch, position.offset, duplicate),
+        (old.epoch, 2, false),
+        "five minutes have passed"
+    );
 }
 
 #[test]

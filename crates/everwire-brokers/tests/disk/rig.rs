@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use everwire_brokers::answers::Answers;
 use everwire_brokers::disk::{Disk, OpenError, SEGMENT_BYTES, Settings, Sync, Wrap};
-use everwire_engine::channel::{Cell, Draft, HistoryLimits, HistoryQuery, Namespaces, Options, Publisher, Shared};
+use everwire_engine::channel::{
+    Cell, Draft, HistoryLimits, HistoryQuery, Namespaces, Options, Publisher, Shared,
+};
 use everwire_engine::entry::Kind;
 use everwire_engine::inbox::{Answer, HubKey, Inbox, Item, Page};
 use everwire_engine::limits::NodeLimits;
@@ -61,7 +63,11 @@ pub fn settings(sync: Sync) -> Settings {
 
 pub fn shared() -> Arc<Shared> {
     let limits = NodeLimits::default();
-    Arc::new(Shared { inboxes: vec![Arc::new(Inbox::new(limits.inbox_bytes))], limits, history_bytes: 0.into() })
+    Arc::new(Shared {
+        inboxes: vec![Arc::new(Inbox::new(limits.inbox_bytes))],
+        limits,
+        history_bytes: 0.into(),
+    })
 }
 
 pub struct Store {

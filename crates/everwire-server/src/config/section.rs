@@ -99,6 +99,18 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A text.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+        let value = self.find(key)?;
+        match value.get_ref().as_str() {
+            Some(text) if !text.is_empty() => Some(text.to_owned()),
+            _ => {
+                self.expected(key, value, "a string that is not empty");
+                None
+            }
+        }
+    }
+
     /// One of a few words.
     pub(super) fn word<T: Copy>(&mut self, key: &'static str, into: &mut T, words: &[(&str, T)]) {
         let Some(value) = self.find(key) else { return };
