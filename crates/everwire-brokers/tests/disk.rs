@@ -5,5 +5,7 @@
 mod rig;
 #[path = "disk/suite.rs"]
 mod suite;
+#[path = "disk/media.rs"]
+mod media;
 #[path = "disk/restarts.rs"]
 mod restarts;

@@ -32,6 +32,8 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+        // Where a server with this config keeps its history.
+        let _ = std::fs::remove_dir_all(self.0.with_extension("data"));
     }
 }
 
