@@ -16,7 +16,7 @@ use everwire_proto::payload::Payload;
 use everwire_proto::position::Position;
 
 pub use connect::ConnectAsk;
-pub use history::{HistoryAsk, checked_query};
+pub use history::{HISTORY_BYTES, HistoryAsk, checked_query};
 pub use presence::{PresenceAsk, StateAsk, checked_page, member_token};
 pub use publish::{PublishAsk, draft_for_backend};
 pub use subscribe::SubscribeAsk;
