@@ -20,6 +20,7 @@ mod reader;
 mod reclaim;
 mod journal;
 mod writer;
+mod repair;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -50,6 +51,7 @@ use crate::answers::Answers;
 
 pub use self::error::OpenError;
 pub use self::journal::Wrap;
+pub use self::repair::{Checked, Repaired, check, repair};
 pub use self::segment::Medium;
 
 /// When a publish is acknowledged.
@@ -185,6 +187,12 @@ fn lock_folder(dir: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
         Err(TryLockError::Error(error)) => Err(OpenError::io(path, error)),
     }
+}
+
+/// The same for a folder that must be there.
+fn lock_folder_of(dir: &Path) -> Result<File, OpenError> {
+    std::fs::read_dir(dir).map_err(|error| OpenError::io(dir, error))?;
+    lock_folder(dir)
 }
 
 /// The name of the machine's boot, where there is one: what was written in another one may not be on the medium.

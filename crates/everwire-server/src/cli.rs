@@ -43,6 +43,12 @@ pub enum Verb {
         #[arg(long, value_name = "HOST:PORT")]
         listen: Vec<Listen>,
     },
+    /// Look at the history of a server that does not run, or repair it
+    History {
+        /// What to do
+        #[command(subcommand)]
+        task: HistoryTask,
+    },
     /// Measure a server: this one, or any other that speaks WebSocket
     Bench {
         /// What to measure
@@ -54,6 +60,21 @@ pub enum Verb {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// What to do with a history.
+#[derive(Debug, Subcommand)]
+pub enum HistoryTask {
+    /// Read all of it, and tell what is damaged
+    Check {
+        /// The folder
+        dir: PathBuf,
+    },
+    /// Save what can be read of a damaged one; the old files are kept aside
+    Repair {
+        /// The folder
+        dir: PathBuf,
     },
 }
 

@@ -4,9 +4,10 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use everwire_brokers::disk::Sync;
+use everwire_brokers::disk::{self, Sync};
 use everwire_server::app::{self, StartError};
-use everwire_server::cli::{Cli, Verb};
+use everwire_server::cli::{Cli, HistoryTask, Verb};
+use everwire_server::clock::Clock;
 use everwire_server::config::{ApiKey, Config, History, PORT};
 use everwire_server::listen::Listen;
 use everwire_server::{banner, descriptors};
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let verb = cli.command.unwrap_or(Verb::Dev { listen: Vec::new(), origin: Vec::new(), data: None });
     match &verb {
         Verb::Version { json } => return print_version(*json),
+        Verb::History { task } => return history(task),
         Verb::Bench { task } => return everwire_bench::cli::run(task),
         Verb::Dev { .. } | Verb::Serve { .. } => log_to_stderr(),
     }
@@ -38,6 +40,34 @@ fn print_version(json: bool) -> ExitCode {
     match writeln!(std::io::stdout(), "{line}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Looks at a history, or repairs it. Damage that is still there is no success.
+fn history(task: &HistoryTask) -> ExitCode {
+    let done = match task {
+        HistoryTask::Check { dir } => {
+            disk::check(dir).map(|checked| (checked.to_string(), checked.damaged.is_empty()))
+        }
+        HistoryTask::Repair { dir } => {
+            let mut salt = [0; 8];
+            if let Err(error) = getrandom::fill(&mut salt) {
+                complain(&format!("the system gives no randomness: {error}"));
+                return ExitCode::FAILURE;
+            }
+            let now = Clock::start().now();
+            disk::repair(dir, u64::from_le_bytes(salt), now.unix_ms).map(|done| (done.to_string(), true))
+        }
+    };
+    match done {
+        Ok((words, sound)) => {
+            let told = writeln!(std::io::stdout(), "{words}").is_ok();
+            if told && sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -73,7 +103,7 @@ fn config_of(verb: &Verb) -> Result<Config, String> {
             }
             (config, listen.as_slice())
         }
-        Verb::Version { .. } | Verb::Bench { .. } => (dev(&[])?, &[][..]),
+        Verb::Version { .. } | Verb::Bench { .. } | Verb::History { .. } => (dev(&[])?, &[][..]),
     };
     if !listen.is_empty() {
         config.listen = listen.to_vec();

@@ -10,8 +10,10 @@ use super::batch::Place;
 const MAGIC: &[u8; 16] = b"everwire history";
 /// The format; another one is refused.
 pub(super) const VERSION: u32 = 1;
+/// Bytes of the header, which stands twice: without its salt no batch behind it could be read.
+const COPY_BYTES: usize = 36;
 /// Bytes before the first batch.
-pub(super) const HEADER_BYTES: usize = 36;
+pub(super) const HEADER_BYTES: usize = 2 * COPY_BYTES;
 const SUFFIX: &str = "log";
 
 /// What the writer does to the segment that it appends to. Tests put a medium that fails between.
@@ -65,19 +67,34 @@ pub(super) enum BadHeader {
 
 impl Header {
     fn bytes(self) -> [u8; HEADER_BYTES] {
-        let mut out = [0; HEADER_BYTES];
+        let mut out = [0; COPY_BYTES];
         out[..16].copy_from_slice(MAGIC);
         out[16..20].copy_from_slice(&VERSION.to_le_bytes());
         out[20..24].copy_from_slice(&self.number.to_le_bytes());
         out[24..32].copy_from_slice(&self.salt.to_le_bytes());
         let sum = crc32fast::hash(&out[..32]);
         out[32..].copy_from_slice(&sum.to_le_bytes());
-        out
+        let mut twice = [0; HEADER_BYTES];
+        twice[..COPY_BYTES].copy_from_slice(&out);
+        twice[COPY_BYTES..].copy_from_slice(&out);
+        twice
     }
 
-    /// The header at the front of a segment.
+    /// The header at the front of a segment, both of which are whole.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, BadHeader> {
-        let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(BadHeader::Broken)?;
+        let first = Self::read_copy(bytes)?;
+        let second = Self::read_copy(bytes.get(COPY_BYTES..).unwrap_or_default())?;
+        if first == second { Ok(first) } else { Err(BadHeader::Broken) }
+    }
+
+    /// The header of a damaged segment, from whichever copy can be read.
+    pub(super) fn salvage(bytes: &[u8]) -> Option<Self> {
+        let second = || Self::read_copy(bytes.get(COPY_BYTES..)?).ok();
+        Self::read_copy(bytes).ok().or_else(second)
+    }
+
+    fn read_copy(bytes: &[u8]) -> Result<Self, BadHeader> {
+        let header = bytes.first_chunk::<COPY_BYTES>().ok_or(BadHeader::Broken)?;
         let number =
             |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         if &header[..16] != MAGIC || number(32) != crc32fast::hash(&header[..32]) {
@@ -167,6 +184,7 @@ mod tests {
             let mut flipped = bytes;
             flipped[at] ^= 1;
             assert_eq!(Header::read(&flipped), Err(BadHeader::Broken), "flipped at {at}");
+            assert_eq!(Header::salvage(&flipped), Some(header), "flipped at {at}");
             assert_eq!(Header::read(&bytes[..at]), Err(BadHeader::Broken), "cut at {at}");
         }
     }
@@ -176,7 +194,7 @@ mod tests {
         let mut bytes = Header { number: 1, salt: 2 }.bytes();
         bytes[16] = 9;
         let sum = crc32fast::hash(&bytes[..32]);
-        bytes[32..].copy_from_slice(&sum.to_le_bytes());
+        bytes[32..COPY_BYTES].copy_from_slice(&sum.to_le_bytes());
         assert_eq!(Header::read(&bytes), Err(BadHeader::Version(9)));
     }
 }
