@@ -7,6 +7,8 @@ mod wire;
 mod peer;
 mod world;
 mod process;
+mod durable;
+mod crash;
 mod siege;
 
 mod bad_commands;
