@@ -82,6 +82,9 @@ pub struct Settings {
 /// A segment of this size is emptied in a second, and a store of a million channels has a few hundred of them.
 pub const SEGMENT_BYTES: u64 = 64 << 20;
 
+/// So many reads wait for their turn; above it pages of history are refused, and channels that begin wait longer.
+const JOBS: usize = 16_384;
+
 /// The disk broker.
 pub struct Disk {
     answers: Answers,
@@ -252,8 +255,9 @@ fn spawn(
     now: Now,
 ) -> io::Result<Vec<JoinHandle<()>>> {
     let index = Arc::new(Mutex::new(index));
-    let (jobs, to_read) = mpsc::channel();
-    let (reclaim, to_empty) = mpsc::channel();
+    let (jobs, to_read) = mpsc::sync_channel(JOBS);
+    // One at a time.
+    let (reclaim, to_empty) = mpsc::sync_channel(1);
     let reader = Reader { index: index.clone(), answers: answers.clone() };
     let reclaimer = Reclaimer { dir: dir.to_owned(), index: index.clone(), queue: queue.clone() };
     let writer = Writer::new(Parts {

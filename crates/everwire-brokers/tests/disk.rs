@@ -1,5 +1,6 @@
 //! The disk broker against the suite that every broker must pass, over restarts, and on media that fail.
-#![expect(unreachable_pub, reason = "a test binary exports nothing; `pub` is said to its other modules")]
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
 
 #[path = "disk/rig.rs"]
 mod rig;

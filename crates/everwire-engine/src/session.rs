@@ -63,8 +63,8 @@ impl Deny {
     pub fn failed(code: ErrorCode) -> Self {
         let text = match code {
             ErrorCode::Timeout => "the broker did not answer in time; whether it was stored is not known",
-            ErrorCode::Overloaded => "the broker has more to do than it can; try again",
-            _ => "the broker could not do it",
+            ErrorCode::Overloaded => "the broker has more to do than it can, or no room left; try again",
+            _ => "the broker could not do it; the log of the server says why",
         };
         Self::new(code, text)
     }

@@ -14,9 +14,8 @@ const TABLE: &str = "crates/everwire-proto/src/codes.rs";
 const CONTRACT: &str = "docs/protocol.md";
 
 /// Codes that the contract has and no source makes yet, each with what it waits for.
-const NOT_YET: [(&str, &str); 8] = [
+const NOT_YET: [(&str, &str); 7] = [
     ("token_expired", "tokens"),
-    ("internal", "a fault that is answered instead of ending the process"),
     ("1000", "a server that ends a connection of its own accord and in peace"),
     ("1011", "a fault that ends one connection alone"),
     ("1013", "a limit on connections"),

@@ -32,7 +32,7 @@ pub(super) fn load_each(
 ) -> Result<(), OpenError> {
     std::thread::scope(|scope| {
         let (give, loaded) = mpsc::sync_channel::<(u32, Vec<u8>, io::Result<File>)>(1);
-        let (give_back, spare) = mpsc::channel();
+        let (give_back, spare) = mpsc::sync_channel(2);
         scope.spawn(move || {
             for number in numbers {
                 let mut bytes = spare.try_recv().unwrap_or_default();
@@ -46,7 +46,7 @@ pub(super) fn load_each(
         for (number, bytes, file) in loaded {
             let file = file.map_err(|error| OpenError::io(segment::path(dir, number), error))?;
             each(number, &bytes, file)?;
-            let _ = give_back.send(bytes);
+            let _ = give_back.try_send(bytes);
         }
         Ok(())
     })

@@ -4,7 +4,7 @@
 //! message that a restart would not know.
 
 use std::io;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ use crate::answers::Answers;
 
 /// A batch is written when it has so many bytes, whatever waits.
 const BATCH_BYTES: usize = 4 << 20;
+/// The reader had no room: it is asked again after so long.
+const FULL: Duration = Duration::from_millis(2);
 /// Old messages are looked for so often.
 const ROUND: Duration = Duration::from_secs(1);
 /// All channels are looked at in so many rounds.
@@ -64,8 +66,8 @@ pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) index: Arc<Mutex<Index>>,
     pub(super) answers: Answers,
-    pub(super) jobs: Sender<Job>,
-    pub(super) reclaim: Sender<u32>,
+    pub(super) jobs: SyncSender<Job>,
+    pub(super) reclaim: SyncSender<u32>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) journal: Journal,
     pub(super) dir: std::path::PathBuf,
@@ -89,8 +91,8 @@ pub(super) struct Parts {
     pub(super) queue: Arc<Queue>,
     pub(super) index: Arc<Mutex<Index>>,
     pub(super) answers: Answers,
-    pub(super) jobs: Sender<Job>,
-    pub(super) reclaim: Sender<u32>,
+    pub(super) jobs: SyncSender<Job>,
+    pub(super) reclaim: SyncSender<u32>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) journal: Journal,
     pub(super) dir: std::path::PathBuf,
@@ -150,6 +152,7 @@ impl Writer {
 
     fn patience(&self) -> Duration {
         match self.sync {
+            _ if !self.after.is_empty() => FULL,
             Sync::Interval(every) if !self.journal.is_durable() => {
                 every.saturating_sub(self.synced.elapsed())
             }
@@ -301,7 +304,12 @@ impl Writer {
         if self.buffer.len() > HEAD_BYTES {
             let sync = matches!(self.sync, Sync::Always);
             match self.make_room_in_segment().and_then(|()| self.journal.append(&mut self.buffer, sync)) {
-                Ok(start) => self.stored(start),
+                Ok(start) => {
+                    if std::mem::take(&mut self.failing) {
+                        tracing::info!("the history can be written again");
+                    }
+                    self.stored(start);
+                }
                 Err(error) => self.not_stored(&error),
             }
             batch::begin(&mut self.buffer);
@@ -309,9 +317,21 @@ impl Writer {
             // Duplicates alone.
             self.stored(0);
         }
-        for job in self.after.drain(..) {
-            // The reader ends after this thread.
-            let _ = self.jobs.send(job);
+        self.hand_over();
+    }
+
+    /// Gives the reader what it has room for. Pages beyond that are refused; what channels wait for is one thing for each of
+    /// them, and waits here.
+    fn hand_over(&mut self) {
+        for job in std::mem::take(&mut self.after) {
+            match self.jobs.try_send(job) {
+                Err(TrySendError::Full(Job::Page(_, _, ticket, _))) => {
+                    self.answers.give(ticket, Answer::Failed(ErrorCode::Overloaded));
+                }
+                Err(TrySendError::Full(job)) => self.after.push(job),
+                // The reader ends after this thread.
+                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            }
         }
     }
 
@@ -326,9 +346,6 @@ impl Writer {
     }
 
     fn stored(&mut self, start: u64) {
-        if std::mem::take(&mut self.failing) {
-            tracing::info!("the history can be written again");
-        }
         let now = self.now();
         let segment = self.journal.number;
         let place = |at: usize| Place { segment, at: u32::try_from(start + at as u64).unwrap_or(u32::MAX) };
@@ -457,7 +474,7 @@ impl Writer {
         if let Some(number) = index.worth_emptying(self.journal.number, 4 * self.segment_bytes) {
             index.leaving(number, true);
             // The thread that empties ends after this one.
-            let _ = self.reclaim.send(number);
+            let _ = self.reclaim.try_send(number);
         }
     }
 

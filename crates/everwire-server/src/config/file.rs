@@ -292,6 +292,32 @@ mod tests {
     }
 
     #[test]
+    fn history_is_on_disk_unless_it_is_told_otherwise() {
+        let history = |section: &str| {
+            Config::read("conf/everwire.toml", &format!("[history]\n{section}")).unwrap().history
+        };
+        let disk = |data: &str, sync| History::Disk { data: data.into(), sync };
+        let every = |ms| Sync::Interval(Duration::from_millis(ms));
+        assert_eq!(history("store = \"memory\""), History::Memory);
+        assert_eq!(history("data = \"d\""), disk("conf/d", Sync::Always));
+        assert_eq!(history("data = \"/d\"\nsync = \"none\""), disk("/d", Sync::None));
+        assert_eq!(history("data = \"d\"\nsync = \"interval\""), disk("conf/d", every(100)));
+        assert_eq!(history("data = \"d\"\nsync = \"interval\"\nsync_ms = 5"), disk("conf/d", every(5)));
+        let text = "[history]\nstore = \"disc\"\ndata = \"\"\nsync = \"often\"\nsync_ms = 0\nsyncs = 1\n";
+        let faults = Config::read("f", text).unwrap_err().to_string();
+        for fault in [
+            "f:2: history.store: \"disc\" is none of \"disk\", \"memory\"",
+            "f:3: history.data: expected a string that is not empty",
+            "f:4: history.sync: \"often\" is none of",
+            "f:5: history.sync_ms: must be from 1 to 60000",
+            "f:6: history.syncs: unknown key; did you mean \"sync\"?",
+        ] {
+            assert!(faults.contains(fault), "{fault} not in {faults}");
+        }
+        assert_eq!(faults.lines().count(), 5, "{faults}");
+    }
+
+    #[test]
     fn an_empty_file_allows_nothing() {
         let config = Config::read("f", "").unwrap();
         assert_eq!((config.mode, config.echo, config.compression), (Mode::Serve, false, false));
