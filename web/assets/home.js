@@ -20,7 +20,20 @@ const wire = client.channel(CHANNEL, { presence: true, rewind: COUNTED });
 /** Times of the messages that count. @type {number[]} */
 let times = [];
 
-wire.on('message', (message) => {
+/** Subscribes, and shows what comes. */
+function listen() {
+  wire.on('message', heard);
+  wire.on('gap', missed);
+  wire.on('presence', ({ clients }) => {
+    at('here').textContent = clients.toLocaleString('en');
+    at('here-words').textContent = clients === 1 ? 'page listening now: yours' : 'pages listening now';
+  });
+  wire.on('state', ({ state, error }) => {
+    if (state === 'failed') say('error', `this server does not let pages listen to ${CHANNEL}: ${error.message}`);
+  });
+}
+
+function heard(message) {
   times.push(message.time);
   count();
   const who = message.from?.client === client.id ? 'you' : message.from ? 'a visitor' : 'the API';
@@ -28,22 +41,17 @@ wire.on('message', (message) => {
   if (message.replayed) return;
   pulse();
   announce(`${who}: ${words(message)}`);
-});
-wire.on('gap', ({ reason }) => {
+}
+
+function missed({ reason }) {
   // What is gone can't be counted. Better a count from here on than a wrong one.
   times = [];
   count();
   const text = reason === 'epoch_changed' ? 'the server started anew' : 'some messages are gone';
   print({ time: Date.now(), who: 'gap', text, kind: 'told', fresh: true });
   announce(`${text}; the count begins again`);
-});
-wire.on('presence', ({ clients }) => {
-  at('here').textContent = clients;
-  at('here-words').textContent = clients === 1 ? 'page listening now: yours' : 'pages listening now';
-});
-wire.on('state', ({ state, error }) => {
-  if (state === 'failed') say('error', `this server does not let pages listen to ${CHANNEL}: ${error.message}`);
-});
+}
+
 client.on('state', ({ state, retry_in_ms, reason }) => {
   const words = {
     connecting: 'connecting',
@@ -53,6 +61,7 @@ client.on('state', ({ state, retry_in_ms, reason }) => {
   };
   say(state, words[state]);
   at('wire').classList.toggle('live', state === 'connected');
+  if (state === 'connected') stats(); // this page is one of the connections now
 });
 
 at('key').addEventListener('click', async () => {
@@ -113,20 +122,39 @@ function pulse() {
   at('wire').append(dot);
 }
 
+let next = 0;
+let off = false;
 /** What the server says about itself. The figures move; the addresses are shown once. */
 async function stats() {
   try {
-    const answer = await fetch('/stats');
+    const answer = await fetch('/stats', { signal: AbortSignal.timeout(5_000) });
     if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-    show(await answer.json());
+    const told = await answer.json();
+    show(told);
+    // It was switched on meanwhile.
+    if (off && told.demo !== false) location.reload();
     at('no-stats').hidden = true;
+    return told;
   } catch (fault) {
     at('no-stats').hidden = false;
     at('no-stats').textContent = `The figures could not be read: ${fault.message}.`;
+  } finally {
+    clearTimeout(next);
+    if (!document.hidden) next = setTimeout(stats, STATS_MS);
   }
-  if (!document.hidden) setTimeout(stats, STATS_MS);
 }
 document.addEventListener('visibilitychange', () => document.hidden || stats());
+
+/** What this server has not got, where it says so: in words, and nothing is tried in vain. @param {any} stats */
+function without({ mode, demo, echo }) {
+  for (const part of document.querySelectorAll('[data-needs="demo"]')) part.hidden = demo === false;
+  for (const part of document.querySelectorAll('[data-without="demo"]')) part.hidden = demo !== false;
+  off = demo === false;
+  if (off) say('off', 'not connected: there is nothing to listen to');
+  at('no-echo').hidden = echo !== false;
+  at('elsewhere-dev').hidden = mode === 'serve';
+  at('elsewhere-serve').hidden = mode !== 'serve';
+}
 
 /** @param {any} stats */
 function show({ version, uptime_ms, connections, channels, messages, mode, addresses = {} }) {
@@ -135,7 +163,9 @@ function show({ version, uptime_ms, connections, channels, messages, mode, addre
   fact('connections', connections?.toLocaleString('en'));
   fact('channels', channels?.toLocaleString('en'));
   fact('messages', messages?.toLocaleString('en'));
-  for (const name of ['home', 'ws', 'echo', 'api', 'key']) fact(name, addresses[name]);
+  for (const name of ['home', 'ws', 'echo', 'key']) fact(name, addresses[name]);
+  // There is nothing to see at the API's address: what a backend does there is said with it.
+  fact('api', addresses.api && `POST ${addresses.api}/publish`);
   // The key is told only to pages of a machine from which none is needed.
   at('key-needed').hidden = addresses.key !== undefined;
 }
@@ -166,5 +196,7 @@ at('curl').textContent = at('curl').textContent
 addEventListener('pagehide', (event) => event.persisted || client.close());
 
 offerCopies();
-stats();
+const told = (await stats()) ?? {};
+without(told);
+if (told.demo !== false) listen();
 setInterval(count, 10_000);

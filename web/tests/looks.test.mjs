@@ -7,19 +7,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import axe from 'axe-core';
-import { enterChat, here, shows, startBrowser, startServer } from './world.mjs';
+import { enterChat, here, shows, startBrowser, startServer, tellStats } from './world.mjs';
 
 const folder = process.env.EVERWIRE_SCREENSHOTS ?? mkdtempSync(join(tmpdir(), 'everwire-screens-'));
 const SIZES = { phone: { width: 390, height: 844 }, desktop: { width: 1280, height: 800 } };
+const SILENT = 'pages = true\n[namespaces.chat]\npresence = true\naccess = { subscribe = "anyone", history = "anyone", presence = "anyone" }\n';
 const LOCKED = 'connect_required = true\npages = true\n[namespaces.chat]\npresence = true\n';
 let server;
 let locked;
+let silent;
 let browser;
 let others = [];
 before(async () => {
   mkdirSync(folder, { recursive: true });
   server = await startServer();
   locked = await startServer({ config: LOCKED });
+  silent = await startServer({ config: SILENT });
   browser = await startBrowser();
   console.log(`screenshots: ${folder}`);
 });
@@ -27,10 +30,18 @@ after(async () => {
   await browser?.stop();
   await server?.stop();
   await locked?.stop();
+  await silent?.stop();
 });
 
 /** What a page looks like when it has come, and what is done to it then. */
 const at = (path, come, act = async () => {}) => ({ url: () => server.url + path, come, act });
+/** The same with `/stats` telling this beside what it tells. */
+const told = (path, more, come) => ({
+  ...at(path, come),
+  // What this server has not got is known only when it has told so; up to here a visitor is not disturbed.
+  jump: 0.1,
+  before: (page) => tellStats(page, more),
+});
 const connected = (page) => shows(page, '#status', /^connected/);
 const named = (act) => async (page) => {
   await page.fill('#name', 'Ann');
@@ -84,6 +95,26 @@ const pages = {
       await shows(page, '#log .received:last-child :last-child', `Server received: ${text}`);
     }
   }),
+  'echo-lost': at('/demos/echo', connected, async (page) => {
+    await page.evaluate(() => {
+      // Nobody answers at a port that is no server's.
+      const { WebSocket: Real } = globalThis;
+      globalThis.WebSocket = class extends Real {
+        constructor() {
+          super('ws://localhost:1');
+        }
+      };
+    });
+    await page.click('#toggle');
+    await shows(page, '#status', 'disconnected');
+    await page.click('#toggle');
+    await page.locator('#log .problem').waitFor();
+  }),
+  'echo-off': told('/demos/echo', { echo: false }, async (page) => {
+    await page.locator('#no-echo').waitFor();
+    await shows(page, '#source', /connect\(\);/);
+  }),
+  'home-off': told('/', { demo: false, echo: false, mode: 'serve' }, (page) => shows(page, '#status', /nothing to listen to/)),
   'echo-closed': at('/demos/echo', connected, async (page) => {
     await page.click('#toggle');
     await shows(page, '#status', 'disconnected');
@@ -109,6 +140,34 @@ const pages = {
     await shows(page, '#people-count', '3 here');
     if (await page.locator('#people-count').isVisible()) await page.click('#people-count');
   })),
+  'chat-crowd': at('/demos/chat#crowd', connected, named(async (page) => {
+    await page.evaluate(async () => {
+      const { connect } = await import('/sdk/everwire.js');
+      for (const name of ['Ann', 'W'.repeat(32), 'שלום']) {
+        const room = connect('/ws').channel('chat:crowd');
+        room.update({ name, typing: true });
+        room.subscribe();
+        await room.publish({ name, text: name === 'שלום' ? 'שלום לכולם, מה שלומכם היום?' : `I am called ${name}.` });
+      }
+    });
+    await shows(page, '#typists', 'Several people are typing');
+    await say(page, 'x'.repeat(200));
+    if (await page.locator('#people-count').isVisible()) await page.click('#people-count');
+  })),
+  'chat-rename': at('/demos/chat#rename', connected, named(async (page) => {
+    if (await page.locator('#people-count').isVisible()) await page.click('#people-count');
+    await page.click('#rename');
+    await page.locator('#keep').waitFor();
+  })),
+  'chat-new-room': at('/demos/chat#rooms', connected, named(async (page) => {
+    if (await page.locator('#new-room').isVisible()) await page.click('#new-room');
+    await page.fill('#add', 'roof garden');
+  })),
+  'chat-not-sent': { url: () => `${silent.url}/demos/chat#silent`, come: connected, act: named(async (page) => {
+    await page.fill('#text', 'This will not be heard.');
+    await page.press('#text', 'Enter');
+    await page.locator('.trouble').waitFor();
+  }) },
   'chat-unread': at('/demos/chat#unread', connected, named(async (page) => {
     await say(page, 'I am off.');
     await page.evaluate(() => (location.hash = 'lobby'));
@@ -159,17 +218,19 @@ function watchShifts() {
   }).observe({ type: 'layout-shift', buffered: true });
 }
 
-for (const [name, { url, come, act }] of Object.entries(pages)) {
+for (const [name, { url, come, act, jump = 0, before: prepare = async () => {} }] of Object.entries(pages)) {
   for (const [size, viewport] of Object.entries(SIZES)) {
     test(`${name}, ${size}`, async () => {
       const one = await browser.open('about:blank', { viewport, reducedMotion: 'reduce' });
       const { page } = one;
       await page.addInitScript(watchShifts);
+      await prepare(page);
       await page.goto(url());
       await come(page);
       // Two frames: what was just drawn is laid out, and told.
       const shifts = await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(globalThis.shifts)))));
-      assert.deepEqual(shifts, [], 'nothing jumps while the page comes');
+      const moved = shifts.reduce((sum, words) => sum + parseFloat(words), 0);
+      assert.ok(moved <= jump, `while the page comes something jumps: ${shifts.join('; ')}`);
       await act(page);
       await page.evaluate(axe.source);
       // All rules in the light; what the dark can change is contrast.
@@ -224,6 +285,31 @@ for (const path of ['/', '/demos/echo', '/demos/chat', '/docs/errors', '/nothing
     assert.equal(stops[0].what, 'To the content');
     const bad = stops.filter((stop) => !stop.first || !stop.ringed || !stop.in_view);
     assert.deepEqual(bad, [], `${wanted} stops`);
+    await close();
+  });
+}
+
+for (const [what, viewport] of Object.entries({
+  'a window at 400 percent': { width: 320, height: 256 },
+  'a window at 200 percent': { width: 640, height: 400 },
+  'the smallest phone': { width: 360, height: 640 },
+})) {
+  test(`${what}: nothing sticks out, and all there is to press and to fill in can be reached`, async () => {
+    const { page, close } = await browser.open('about:blank', { viewport, reducedMotion: 'reduce' });
+    for (const path of ['/', '/demos/echo', '/demos/chat#a-room-with-a-name-that-is-long', '/docs/errors', '/nothing/here']) {
+      await page.goto(server.url + path);
+      if (path.startsWith('/demos/chat')) await connected(page);
+      const bad = await page.evaluate(() => {
+        const { scrollWidth, scrollHeight } = document.documentElement;
+        const out = [...document.querySelectorAll('a[href], button, input, textarea')].filter((one) => one.checkVisibility() && !one.closest('.room-list, .skip, pre') && one.className !== 'skip')
+          .filter((one) => {
+            const box = one.getBoundingClientRect();
+            return box.left < 0 || box.right > innerWidth || box.bottom + scrollY > scrollHeight;
+          });
+        return [...out.map((one) => one.id || one.textContent), ...(scrollWidth > innerWidth ? [`${scrollWidth} px wide`] : [])];
+      });
+      assert.deepEqual(bad, [], path);
+    }
     await close();
   });
 }

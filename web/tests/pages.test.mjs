@@ -1,7 +1,7 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { shows, startBrowser, startServer } from './world.mjs';
+import { shows, startBrowser, startServer, tellStats } from './world.mjs';
 
 let server;
 let browser;
@@ -59,9 +59,78 @@ test('home: it says what runs and where', async () => {
   const a = await browser.open(server.url);
   await shows(a.page, '#what', /^Everwire \d+\.\d+\.\d+, dev mode, just started/);
   const facts = await a.text('.facts');
-  for (const part of [`${server.url}/`, `${server.ws}/ws`, `${server.ws}/echo`, `${server.url}/api`]) assert.ok(facts.includes(part), `${part} in ${facts}`);
+  for (const part of [`${server.url}/`, `${server.ws}/ws`, `${server.ws}/echo`, `POST ${server.url}/api/publish`]) assert.ok(facts.includes(part), `${part} in ${facts}`);
   await shows(a.page, '[data-fact="connections"] dd', '1');
   await a.close();
+});
+
+/** A page with `/stats` telling this beside what it tells. */
+async function openWith(path, more) {
+  const one = await browser.open('about:blank');
+  const told = { ...more };
+  await tellStats(one.page, told);
+  await one.page.goto(server.url + path);
+  return { ...one, told };
+}
+
+test('home: what it says about pages of other origins is true of the mode', async () => {
+  const dev = await browser.open(server.url);
+  await dev.page.locator('#elsewhere-dev').waitFor();
+  assert.ok(await dev.page.locator('#elsewhere-serve').isHidden());
+  await dev.close();
+  const serve = await openWith('/', { mode: 'serve' });
+  await serve.page.locator('#elsewhere-serve').waitFor();
+  assert.ok(await serve.page.locator('#elsewhere-dev').isHidden());
+  await serve.close();
+});
+
+test('home: without the namespace `demo` it says so, tries nothing, and comes alive when it is there', async () => {
+  const { page, faults, told, text, close } = await openWith('/', { demo: false, echo: false });
+  const sockets = [];
+  page.on('websocket', (socket) => sockets.push(socket.url()));
+  await shows(page, '#status', 'not connected: there is nothing to listen to');
+  assert.match(await text('.none .lead'), /namespace demo, and this server has none/);
+  for (const part of ['#key', '#tape', '#curl', '#lines']) assert.ok(await page.locator(part).isHidden(), part);
+  assert.match(await text('.demos'), /Switched off on this server/);
+  await page.waitForResponse('**/stats');
+  assert.deepEqual([sockets, faults], [[], []]);
+  told.demo = true;
+  await page.locator('#key').waitFor();
+  await shows(page, '#status', /^connected/);
+  await close();
+});
+
+test('home: the lines that switch it on do so', async () => {
+  const { page, close } = await openWith('/', { demo: false });
+  await page.locator('#switch').waitFor();
+  const lines = await page.locator('#switch').textContent();
+  await close();
+  const other = await startServer({ config: `pages = true\n${lines}` });
+  const a = await browser.open(other.url);
+  await shows(a.page, '#here', '1');
+  await a.page.click('#key');
+  await shows(a.page, '#tape li .who', 'you');
+  await a.page.locator('#elsewhere-serve').waitFor();
+  assert.deepEqual(a.faults, []);
+  await a.close();
+  assert.equal(await other.stop(), 0);
+});
+
+test('echo: where it is switched off the page says so, says how to switch it on, and that line does it', async () => {
+  const { page, faults, close } = await openWith('/demos/echo', { echo: false });
+  const sockets = [];
+  page.on('websocket', (socket) => sockets.push(socket.url()));
+  await shows(page, '#status', 'switched off on this server');
+  assert.ok(await page.locator('#text').isHidden());
+  await shows(page, '#source', /connect\(\);/);
+  assert.deepEqual([sockets, faults], [[], []]);
+  const line = await page.locator('#switch').innerText();
+  await close();
+  const other = await startServer({ config: `${line}\npages = true` });
+  const a = await browser.open(`${other.url}/demos/echo`);
+  await shows(a.page, '#status', 'connected');
+  await a.close();
+  assert.equal(await other.stop(), 0);
 });
 
 test('what is to be copied is copied, and the button says so', async () => {
@@ -108,6 +177,43 @@ test('echo: what is sent comes back, as text; closing and opening again is told 
   assert.equal(await a.page.locator('#source').textContent(), await (await fetch(`${server.url}/assets/echo.js`)).text());
   assert.deepEqual(a.faults, []);
   await a.close();
+});
+
+test('echo: the focus stays in the field, however one sends', async () => {
+  const { page, close } = await browser.open(`${server.url}/demos/echo`);
+  await shows(page, '#status', 'connected');
+  for (const send of [() => page.click('#send'), () => page.press('#text', 'Enter')]) {
+    await page.fill('#text', 'hello');
+    await send();
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'text');
+    assert.equal(await page.inputValue('#text'), '');
+  }
+  await close();
+});
+
+test('echo: a thousand messages leave a short log at its end, which says how much is gone', async () => {
+  const { page, faults, close } = await browser.open(`${server.url}/demos/echo`);
+  await shows(page, '#status', 'connected');
+  // What a screen reader is told of: what is added in the live region, and there once for each line.
+  await page.evaluate(() => {
+    globalThis.added = 0;
+    new MutationObserver((all) => all.forEach((one) => (globalThis.added += one.addedNodes.length)))
+      .observe(document.querySelector('[role=log][aria-live=polite]'), { childList: true, subtree: true, characterData: true });
+    for (let i = 1; i <= 1000; i++) {
+      document.querySelector('#text').value = `number ${i}.`;
+      document.querySelector('#form').requestSubmit();
+    }
+  });
+  await shows(page, '#log li:last-child span', 'Server received: number 1000.');
+  assert.equal(await page.locator('#log li').count(), 200);
+  await shows(page, '#older', 'Lines that are not shown any more: 1800');
+  assert.equal(await page.evaluate(() => globalThis.added), 2000);
+  await page.waitForFunction(() => {
+    const { scrollTop, scrollHeight, clientHeight } = document.querySelector('.said');
+    return scrollHeight - scrollTop - clientHeight < 2;
+  });
+  assert.deepEqual(faults, []);
+  await close();
 });
 
 test('errors: every line of the index leads to its entry', async () => {

@@ -1,7 +1,11 @@
 // What becomes of a page when the server dies, stops, freezes or refuses: the real server, the real pages.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { enterChat, shows, startBrowser, startServer } from './world.mjs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { enterChat, here, shows, startBrowser, startServer } from './world.mjs';
 
 const OPEN = 'access = { subscribe = "anyone", publish = "anyone", history = "anyone", presence = "anyone" }';
 let browser;
@@ -111,6 +115,65 @@ test('a refused token ends in closed, with the server\'s words, and nothing is t
   assert.deepEqual([states.map((one) => one.state), opened.length], [['connecting', 'closed'], 1]);
   const error = await page.evaluate(() => globalThis.client.channel('x').publish(1).catch(({ code, message }) => ({ code, message })));
   assert.equal(error.code, 'closed');
+  await close();
+}));
+
+test('a server that stops: the echo page and the tutorial say what happened and what to do, and work again', () => withServer({}, async (server, again) => {
+  const echo = await browser.open(`${server.url}/demos/echo`);
+  await shows(echo.page, '#status', 'connected');
+  const folder = mkdtempSync(join(tmpdir(), 'everwire-tutorial-'));
+  const file = join(folder, 'tutorial.html');
+  writeFileSync(file, readFileSync(join(here, '../tutorial/index.html'), 'utf8').replace('ws://localhost:8765', server.ws));
+  const tutorial = await browser.open(pathToFileURL(file).href);
+  await shows(tutorial.page, '#status', 'connected');
+  await server.kill();
+  await shows(echo.page, '#status', /^error: the connection was lost/);
+  await shows(echo.page, '#log .problem span', /^The connection was lost: .* then press Connect\.$/);
+  await echo.page.click('#toggle');
+  await shows(echo.page, '#status', /^error: no connection/);
+  await shows(echo.page, '#log .problem:last-child span', /^No connection could be made: nobody answers at ws:.*\/echo\. Does the server run\? Start it, then press Connect\.$/);
+  await shows(tutorial.page, '#log li:last-child', 'The connection was lost. Is the server still running? Reload this page to try again.');
+  await tutorial.page.fill('#text', 'hello?');
+  await tutorial.page.press('#text', 'Enter');
+  await shows(tutorial.page, '#log li:last-child', 'Not sent: there is no connection.');
+  await tutorial.page.reload();
+  await shows(tutorial.page, '#log li:last-child', `No connection to ${server.ws}/ - does the server run? Start it, then reload this page.`);
+  await again();
+  await echo.page.click('#toggle');
+  await shows(echo.page, '#status', 'connected');
+  await tutorial.page.reload();
+  await shows(tutorial.page, '#status', 'connected');
+  assert.deepEqual([own(echo.faults), own(tutorial.faults)], [[], []]);
+  for (const one of [echo, tutorial]) await one.close();
+  rmSync(folder, { recursive: true });
+}));
+
+test('an address with no Everwire behind it is told on the console after five tries, once', () => withServer({}, async (server) => {
+  const { page, faults, close } = await browser.open(`${server.url}/docs/errors`);
+  const told = page.waitForEvent('console', (message) => message.type() === 'warning');
+  await page.evaluate(async () => {
+    const { connect } = await import('/sdk/everwire.js');
+    const client = connect('/wrong', { env: { random: () => 0 } });
+    globalThis.count = 0;
+    client.on('state', ({ state }) => (globalThis.count += state === 'waiting'));
+    client.open();
+  });
+  const words = (await told).text();
+  for (const part of [`${server.ws}/wrong`, 'Everwire is at /ws', 'origin']) assert.ok(words.includes(part), words);
+  await page.waitForFunction(() => globalThis.count > 6);
+  assert.deepEqual(own(faults), [words]);
+  await close();
+}));
+
+test('what can be no address rejects in a page too', () => withServer({}, async (server) => {
+  const { page, close } = await browser.open(`${server.url}/docs/errors`);
+  const refused = (url) => page.evaluate(async (given) => {
+    const { connect } = await import('/sdk/everwire.js');
+    return connect(given).channel('a').publish(1).catch(({ code, message }) => `${code}: ${message}`);
+  }, url);
+  for (const url of ['not a url', 'ftp://x', 'localhost:8765/ws']) {
+    assert.equal(await refused(url), `closed: no connection can be made to '${url}': one looks like wss://example.com/ws, or like /ws in a page that the server sent`);
+  }
   await close();
 }));
 

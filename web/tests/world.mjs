@@ -137,9 +137,26 @@ export async function startBrowser() {
         return dialog.dismiss();
       });
       await page.goto(url);
-      return { page, faults, text: (selector) => page.locator(selector).innerText(), close: () => context.close() };
+      return {
+        page,
+        faults,
+        text: (selector) => page.locator(selector).innerText(),
+        close: async () => {
+          // A request that is being answered for a test when its page goes is nobody's fault.
+          await page.unrouteAll({ behavior: 'ignoreErrors' });
+          await context.close();
+        },
+      };
     },
   };
+}
+
+/** Makes `/stats` tell this beside what it tells. */
+export async function tellStats(page, more) {
+  await page.route('**/stats', async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, json: { ...await answer.json(), ...more } });
+  });
 }
 
 /** Waits until an element's text is this. */

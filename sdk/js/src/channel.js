@@ -230,6 +230,14 @@ export class Channel extends Emitter {
 
   /**
    * @internal
+   * @param {EverwireError} error why there will never be a connection
+   */
+  refuse(error) {
+    if (this.#wanted) this.#fail(error);
+  }
+
+  /**
+   * @internal
    * @param {any} link it is gone
    */
   detach(link) {

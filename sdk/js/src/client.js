@@ -30,6 +30,8 @@ const QUEUE_MAX = 1_000;
 // The server knows a message id for 5 minutes; a repetition must arrive within them.
 const REPEAT_MS = 270_000;
 const OVERLAP_MS = 5_000;
+const WARN_AFTER = 5;
+const LOOKS_LIKE = 'one looks like wss://example.com/ws, or like /ws in a page that the server sent';
 
 /**
  * A connection that comes back. It opens with the first thing it is needed for and goes on until `close()`, or until the
@@ -48,6 +50,9 @@ export class Client extends Emitter {
   /** What the server allows: `message_bytes`, `channels`, `commands_per_second`. @type {Record<string, number>} */
   limits = {};
 
+  /** As it was given. */
+  #given;
+  /** '': it can't be one. */
   #url;
   #options;
   #env;
@@ -70,6 +75,10 @@ export class Client extends Emitter {
   #held = false;
   #held_until = 0;
   #dials = 0;
+  /** Tries that failed before anything ever answered. */
+  #failed = 0;
+  /** Why it is closed. */
+  #reason = '';
   /** @type {() => void} */
   #unwatch = () => {};
   /** @type {import('./link.js').LinkOwner} */
@@ -87,6 +96,7 @@ export class Client extends Emitter {
     super();
     this.#env = environment({ ...(options.WebSocket && { WebSocket: options.WebSocket }), ...options.env });
     if (!this.#env.WebSocket) throw new TypeError('this runtime has no WebSocket: pass one, connect(url, { WebSocket })');
+    this.#given = url;
     this.#url = address(url);
     this.#options = options;
     this.#backoff = new Backoff(this.#env.random);
@@ -158,22 +168,27 @@ export class Client extends Emitter {
     const dial = ++this.#dials;
     if (!this.#link) this.#state({ state: 'connecting' });
     const { token, name } = this.#options;
-    let link;
+    let given;
     try {
-      const given = typeof token === 'function' ? await token() : token;
-      if (dial !== this.#dials) return;
-      const hello = { type: 'connect', id: this.#next_id++, token: given, name, heartbeat: true, resume: this.#session };
-      const socket = new this.#env.WebSocket(this.#url, ['everwire.v1']);
-      link = new Link(this.#env, socket, hello, this.#owner);
+      given = typeof token === 'function' ? await token() : token;
     } catch (fault) {
-      if (dial !== this.#dials) return;
-      const { message, name: kind } = /** @type {Error} */ (fault);
-      // The browser refuses the address, at once and forever. What else is thrown came from the token function.
-      if (kind === 'SyntaxError' || kind === 'SecurityError') this.#finish(1006, message);
-      else this.#retry(this.#backoff.next(), 1006, message);
+      if (dial === this.#dials) this.#retry(this.#backoff.next(), 1006, /** @type {Error} */ (fault).message);
       return;
     }
-    this.#next = link;
+    if (dial !== this.#dials) return;
+    const hello = { type: 'connect', id: this.#next_id++, token: given, name, heartbeat: true, resume: this.#session };
+    try {
+      if (!this.#url) throw new DOMException(LOOKS_LIKE, 'SyntaxError');
+      this.#next = new Link(this.#env, new this.#env.WebSocket(this.#url, ['everwire.v1']), hello, this.#owner);
+    } catch (fault) {
+      // Told when the caller has put all of its listeners in place.
+      await null;
+      if (dial !== this.#dials) return;
+      const { message, name: kind } = /** @type {Error} */ (fault);
+      // The address is refused, at once and forever.
+      if (kind === 'SyntaxError' || kind === 'SecurityError') this.#impossible(message);
+      else this.#retry(this.#backoff.next(), 1006, message);
+    }
   }
 
   /**
@@ -238,6 +253,27 @@ export class Client extends Emitter {
     this.#lost(link, code, refusal?.message || reason || link.bye?.frame.message || (link.ready_at ? 'connection lost' : 'no connection could be made'), refusal);
   }
 
+  /** There is no such address: nothing waits for it, no channel either. @param {string} why */
+  #impossible(why) {
+    const reason = `no connection can be made to '${this.#given}': ${why}`;
+    console.warn(`everwire: ${reason}`);
+    this.#finish(1006, reason);
+    for (const channel of this.#channels.values()) channel.refuse(new EverwireError('closed', reason));
+  }
+
+  /**
+   * A page is never told what a server answered to its upgrade. Somebody who wrote a wrong address would see nothing at
+   * all: so it is said once, with the usual causes.
+   *
+   * @param {string} reason
+   */
+  #warn(reason) {
+    if (++this.#failed === WARN_AFTER) {
+      console.warn(`everwire: no connection to ${this.#url} in ${WARN_AFTER} tries (${reason}). Does the server run there? `
+        + 'Is the path right (Everwire is at /ws)? Does it admit the origin of this page (its log says so)? Trying goes on.');
+    }
+  }
+
   /**
    * The last link is gone: when to come back, if at all.
    *
@@ -253,6 +289,7 @@ export class Client extends Emitter {
     if (bye?.reconnect === false || (verdict(code) === 'never' && !stale)) {
       return this.#finish(code, bye?.message ?? reason);
     }
+    if (!this.id && !refusal && !bye) this.#warn(reason);
     let wait = this.#backoff.next();
     if (verdict(code) === 'at_once' && this.#backoff.attempt === 1) wait = 0;
     else if (bye?.after_ms) wait = this.#within(bye) - (this.#env.now() - (link.bye?.at ?? 0));
@@ -301,13 +338,13 @@ export class Client extends Emitter {
    */
   #finish(code, reason) {
     this.#dials++;
+    this.#reason = reason;
     this.#env.clearTimeout(this.#timer);
     this.#unwatch();
     const links = [this.#link, this.#next];
     this.#state({ state: 'closed', code, reason });
     for (const link of links) link?.close();
-    const error = new EverwireError('closed', reason);
-    for (const command of this.#queue.splice(0)) command.settle(error);
+    for (const command of this.#queue.splice(0)) command.settle(new EverwireError('closed', reason));
   }
 
   /**
@@ -317,8 +354,9 @@ export class Client extends Emitter {
    */
   #ask(frame, keep, settle) {
     if (this.#queue.length >= QUEUE_MAX) return settle(new EverwireError('queue_full', 'no connection, and too many commands wait'));
-    if (this.state === 'closed') return settle(new EverwireError('closed', 'the client is closed'));
-    this.open();
+    if (this.state !== 'closed') this.open();
+    // Closed before, or by who heard just now that it opens.
+    if (this.state === 'closed') return settle(new EverwireError('closed', this.#reason));
     const id = this.#next_id++;
     // Now: what can't be put in words fails at its caller, and what its caller changes afterwards changes nothing.
     this.#send({ id, text: JSON.stringify({ ...frame, id }), keep, settle, sent_at: 0 });
@@ -351,7 +389,7 @@ export class Client extends Emitter {
    */
   #abandon(link) {
     for (const { keep, settle } of link.pending.values()) {
-      if (this.state === 'closed') settle(new EverwireError('closed', 'the client is closed'));
+      if (this.state === 'closed') settle(new EverwireError('closed', this.#reason));
       else if (keep) settle(unknown());
       else settle(new EverwireError('disconnected', 'the connection broke before the answer', { retryable: true }));
     }
@@ -394,12 +432,21 @@ function unknown() {
 }
 
 /**
- * Absolute, and with a WebSocket's scheme: `/ws` on a page of `https://a` is `wss://a/ws`.
+ * Absolute, and with a WebSocket's scheme: `/ws` on a page of `https://a` is `wss://a/ws`, and so is `https://a` alone: at
+ * the root of a server is its page and its echo, never what a client wants. Empty: it can't be an address.
  *
  * @param {string | URL} url
  */
 function address(url) {
-  const absolute = new URL(url, globalThis.location?.href);
+  let absolute;
+  try {
+    absolute = new URL(url, globalThis.location?.href);
+  } catch {
+    return '';
+  }
   absolute.protocol = absolute.protocol.replace('http', 'ws');
+  // Words with spaces would be a path of this page.
+  if (!/^wss?:$/.test(absolute.protocol) || /\s/.test(`${url}`.trim())) return '';
+  if (absolute.pathname === '/' && !absolute.search) absolute.pathname = '/ws';
   return absolute.href;
 }

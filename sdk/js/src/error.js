@@ -3,7 +3,7 @@
  *
  * - `disconnected`: the connection broke before the answer came, and the command is not one that may be repeated blindly.
  * - `outcome_unknown`: a publish was sent, its answer never came, and a repetition could no longer be recognised as one.
- * - `closed`: the client is closed. - `queue_full`: too many commands wait for a connection.
+ * - `closed`: the client is closed; the message says why. - `queue_full`: too many commands wait for a connection.
  */
 export class EverwireError extends Error {
   /**

@@ -18,7 +18,8 @@ export { EverwireError } from './error.js';
 /**
  * A client for the server at this address. Returns at once; the connection opens with the first thing that needs it.
  *
- * @param {string | URL} url of the server's `/ws`; relative to the page, `http` and `https` are understood
+ * @param {string | URL} url of the server's `/ws`, such as `wss://example.com/ws`; relative to the page. `http` and `https`
+ *   mean `ws` and `wss`, and an address without a path means `/ws`. One that can't be an address ends in `closed`
  * @param {import('./client.js').ClientOptions} [options]
  */
 export function connect(url, options = {}) {

@@ -84,7 +84,12 @@ export class Presence {
     if (version <= this.#version) return false;
     this.#version = version;
     if (type === 'leave') this.#members.delete(member.client);
-    else this.#members.set(member.client, { ...this.#members.get(member.client), ...member });
+    else {
+      const now = { ...this.#members.get(member.client), ...member };
+      // A state that was cleared is absent.
+      if (type === 'presence_state' && member.state === undefined) delete now.state;
+      this.#members.set(member.client, now);
+    }
     return true;
   }
 

@@ -27,7 +27,9 @@ test('a subscription with presence asks for the list and applies events above it
   assert.equal(seen.presence.length, 1);
   socket.say({ type: 'presence_state', channel: 'a', version: 10, member: member('new', { state: { typing: true } }) });
   assert.deepEqual(seen.presence[1].member, { client: 'new', state: { typing: true } });
-  socket.say({ type: 'leave', channel: 'a', version: 11, member: member('early') });
+  socket.say({ type: 'presence_state', channel: 'a', version: 11, member: member('new') });
+  assert.equal('state' in channel.members.find((one) => one.client === 'new'), false, 'a state that was cleared is gone');
+  socket.say({ type: 'leave', channel: 'a', version: 12, member: member('early') });
   assert.deepEqual(channel.members.map((one) => one.client), ['c1', 'new']);
 });
 

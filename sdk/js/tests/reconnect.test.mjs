@@ -167,22 +167,110 @@ test('a token function that fails is asked again later', async () => {
   assert.equal(w.socket().open().sent[0].token, 't');
 });
 
-test('an address that the browser refuses is told at once', () => {
+/** All that may wait for a client whose address is wrong, each asked before or after it is known. */
+async function askedInVain(w, t) {
+  const warn = t.mock.method(console, 'warn', () => {});
+  const early = w.client.channel('early');
+  const failed = [];
+  early.on('message', () => {});
+  early.on('state', (event) => failed.push(event));
+  const before = early.publish(1);
+  const errors = [await before.catch((error) => error)];
+  assert.equal(w.client.state, 'closed');
+  errors.push(await early.publish(2).catch((error) => error), await w.client.ping().catch((error) => error), await early.history().catch((error) => error));
+  const late = w.client.channel('late');
+  late.on('state', (event) => failed.push(event));
+  await settled();
+  assert.deepEqual([early.state, late.state], ['failed', 'failed']);
+  assert.equal(failed.filter(({ state }) => state === 'failed').length, 2);
+  errors.push(...failed.filter(({ state }) => state === 'failed').map(({ error }) => error));
+  assert.deepEqual([...new Set(errors.map(({ code }) => code))], ['closed']);
+  const messages = [...new Set([w.state().reason, ...errors.map(({ message }) => message)])];
+  assert.equal(messages.length, 1, messages.join('\n'));
+  assert.ok(warn.mock.calls.every(({ arguments: [words] }) => words === `everwire: ${messages[0]}`));
+  assert.ok(warn.mock.callCount() > 0);
+  return messages[0];
+}
+
+test('what can be no address rejects everything that waits for it, before and after, and says what one looks like', async (t) => {
+  for (const url of ['not a url', '', 'ftp://x', 'localhost:8765/ws', 'http://', '/ws']) {
+    const w = world({ url });
+    const message = await askedInVain(w, t);
+    assert.equal(message, `no connection can be made to '${url}': one looks like wss://example.com/ws, or like /ws in a page that the server sent`);
+    assert.equal(w.sockets.length, 0, url);
+    t.mock.restoreAll();
+  }
+});
+
+test('an address that the browser refuses rejects everything that waits for it', async (t) => {
   const w = world();
-  w.refuse = new DOMException('bad address', 'SyntaxError');
+  w.refuse = new DOMException('not from a secure page', 'SecurityError');
+  assert.equal(await askedInVain(w, t), "no connection can be made to 'ws://test/ws': not from a secure page");
+});
+
+test('what goes wrong in a token function is no fault of the address, whatever it is called', async () => {
+  const w = world({ token: async () => JSON.parse('<html>') });
   w.client.open();
-  assert.deepEqual([w.state().state, w.state().reason], ['closed', 'bad address']);
+  await settled();
+  assert.equal(w.state().state, 'waiting');
+});
+
+test('what is asked by who hears that a client opens, and closes it, is rejected too', async () => {
+  const w = world();
+  w.client.on('state', ({ state }) => state === 'connecting' && w.client.close());
+  await assert.rejects(w.client.channel('a').publish(1), { code: 'closed', message: 'closed by the client' });
 });
 
 test('what can never work is told where it is written', () => {
-  assert.throws(() => connect('no address at all', { WebSocket: class {} }), TypeError);
   assert.throws(() => connect('ws://test/ws', { env: { WebSocket: undefined } }), /no WebSocket/);
 });
 
-test('http is understood as the address of a WebSocket', () => {
-  const w = world({ url: 'https://test/ws' });
+test('http is understood as the address of a WebSocket, and a server alone as its /ws', () => {
+  for (const [url, wanted] of Object.entries({
+    'https://test/ws': 'wss://test/ws',
+    'http://test:8765': 'ws://test:8765/ws',
+    'https://test/': 'wss://test/ws',
+    'ws://test': 'ws://test/ws',
+    ' wss://test/live?a=b ': 'wss://test/live?a=b',
+    'ws://test/?a=b': 'ws://test/?a=b',
+  })) {
+    const w = world({ url });
+    w.client.open();
+    assert.equal(w.socket().url, wanted);
+  }
+});
+
+test('five first tries without an answer are told on the console, once, with the address and the usual causes', (t) => {
+  const warn = t.mock.method(console, 'warn', () => {});
+  const w = world({ url: 'ws://test/wrong' });
   w.client.open();
-  assert.equal(w.socket().url, 'wss://test/ws');
+  const fail = () => {
+    w.socket().end(1006);
+    w.clock.advance(w.state().retry_in_ms);
+  };
+  for (let i = 0; i < 4; i++) fail();
+  assert.equal(warn.mock.callCount(), 0);
+  for (let i = 0; i < 10; i++) fail();
+  assert.equal(warn.mock.callCount(), 1);
+  const [words] = warn.mock.calls[0].arguments;
+  for (const part of ['ws://test/wrong', 'no connection could be made', 'Everwire is at /ws', 'origin']) assert.ok(words.includes(part), words);
+  assert.equal(w.sockets.length, 15, 'it goes on');
+});
+
+test('no such warning for a server that was reached, or that refuses in words', (t) => {
+  const warn = t.mock.method(console, 'warn', () => {});
+  const lost = world();
+  lost.connected();
+  const refused = world();
+  refused.client.open();
+  for (let i = 0; i < 10; i++) {
+    lost.socket().end(1006);
+    lost.clock.advance(lost.state().retry_in_ms);
+    const socket = refused.socket().open();
+    socket.say({ type: 'error', id: socket.sent[0].id, code: 'overloaded', message: 'full', retryable: true });
+    refused.clock.advance(refused.state().retry_in_ms);
+  }
+  assert.deepEqual([lost.sockets.length, refused.sockets.length, warn.mock.callCount()], [11, 11, 0]);
 });
 
 test('a server that does not answer connect is left after 10 s', () => {

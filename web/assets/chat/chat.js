@@ -1,10 +1,11 @@
 // The chat: rooms in the address, one in view, all of them listened to.
 import { connect } from '/sdk/everwire.js';
 import { announcer } from '../announce.js';
-import { me, NAME_MAX } from './me.js';
+import { me } from './me.js';
+import { shown, spoken } from './names.js';
 import { Room } from './room.js';
 import { strip } from './strip.js';
-import { at, atEnd, drawPeople, drawRoom, drawRooms, showRoom, toEnd } from './view.js';
+import { at, atEnd, drawPeople, drawRoom, drawRooms, keepEnd, showRoom, toEnd } from './view.js';
 
 const TEXT_MAX = 2000;
 const ROOM_MAX = 32;
@@ -30,8 +31,12 @@ function told(room, what, more) {
   }
   if (what === 'entry' && room === current && more.fresh && !more.mine && more.state === 'sent') {
     if (!atEnd()) at('newer').hidden = false;
-    announce(more.kind === 'gap' ? more.text : `${more.name}: ${more.text}`);
+    announce(more.kind === 'gap' ? more.text : `${spoken(room.speaker(more))}: ${more.text}`);
   }
+  // One's own message, when it is not there at once.
+  if (what === 'late') announce('Sending');
+  if (what === 'arrived') announce('Sent');
+  if (what === 'failed') announce(more.trouble);
   if (what === 'entry' && more.mine) queueMicrotask(toEnd);
   redraw();
 }
@@ -48,7 +53,7 @@ client.on('state', redraw);
 
 function draw() {
   drawRooms([...rooms.values()], current);
-  drawRoom(current, client.state === 'closed', (entry) => current.again(entry));
+  drawRoom(current, { over: client.state === 'closed', self: client.id, again: (entry) => current.again(entry) });
   drawPeople(current, client.id);
 }
 
@@ -75,8 +80,9 @@ function enter() {
   current.watch(!document.hidden);
   me.rooms = [...rooms.keys()];
   at('room-name').textContent = current.name;
-  at('text').setAttribute('placeholder', `Say something in ${current.name}`);
+  at('room-name').title = current.name;
   showPeople(false);
+  showAdd(false);
   draw();
   showRoom(current);
   toEnd();
@@ -87,29 +93,38 @@ function roomName(text) {
   return text.trim().toLowerCase().replace(/[\s\p{Cc}]+/gu, '-').slice(0, ROOM_MAX);
 }
 
-function whoAmI() {
-  at('name-form').hidden = me.name !== '';
-  at('text-form').hidden = me.name === '';
+/** @param {boolean} [renaming] another name is asked for */
+function whoAmI(renaming = false) {
+  const asked = me.name === '' || renaming;
+  at('name-form').hidden = !asked;
+  at('text-form').hidden = asked;
+  at('keep').hidden = me.name === '';
   at('rename').hidden = me.name === '';
+  at('wrong').textContent = '';
+}
+
+function keepName() {
+  whoAmI();
+  at('text').focus();
 }
 
 at('name-form').addEventListener('submit', (event) => {
   event.preventDefault();
-  const name = at('name').value.trim().slice(0, NAME_MAX);
+  const name = shown(at('name').value);
   at('wrong').textContent = name ? '' : 'A name has at least one letter.';
   if (!name) return at('name').focus();
   me.name = name;
-  whoAmI();
   for (const one of rooms.values()) one.introduce();
-  at('text').focus();
+  keepName();
 });
+at('keep').addEventListener('click', keepName);
 
 at('rename').addEventListener('click', () => {
   showPeople(false);
+  whoAmI(true);
   at('name').value = me.name;
-  at('name-form').hidden = false;
-  at('text-form').hidden = true;
   at('name').focus();
+  at('name').select();
 });
 
 at('text-form').addEventListener('submit', (event) => {
@@ -119,6 +134,7 @@ at('text-form').addEventListener('submit', (event) => {
   at('wrong').textContent = text.length > TEXT_MAX ? `That is ${text.length} letters; at most ${TEXT_MAX} go into one message.` : '';
   if (text.length > TEXT_MAX) return;
   at('text').value = '';
+  fit();
   current.send(text);
 });
 
@@ -130,12 +146,34 @@ at('text').addEventListener('keydown', (event) => {
 });
 at('text').addEventListener('input', () => current.typing(at('text').value !== ''));
 
+/** The field grows with what is written. Where the style sheet can't say that, it is measured. */
+function fit() {
+  if (CSS.supports('field-sizing: content')) return;
+  const field = at('text');
+  field.style.height = 'auto';
+  field.style.height = `${field.scrollHeight + field.offsetHeight - field.clientHeight}px`;
+}
+at('text').addEventListener('input', fit);
+
 at('add-form').addEventListener('submit', (event) => {
   event.preventDefault();
   const name = roomName(at('add').value);
-  if (!name) return;
+  if (!name) return at('add').focus();
   at('add').value = '';
+  showAdd(false);
   location.hash = encodeURIComponent(name);
+});
+
+/** On a small screen the field for another room takes the place of the list. @param {boolean} open */
+function showAdd(open) {
+  at('rooms').classList.toggle('adding', open);
+  at('new-room').setAttribute('aria-expanded', String(open));
+  at('new-room').textContent = open ? 'Cancel' : 'New room';
+}
+at('new-room').addEventListener('click', () => {
+  const open = !at('rooms').classList.contains('adding');
+  showAdd(open);
+  if (open) at('add').focus();
 });
 
 /** On a small screen the people are folded away. @param {boolean} open */
@@ -144,11 +182,18 @@ function showPeople(open) {
   at('people-count').setAttribute('aria-expanded', String(open));
 }
 at('people-count').addEventListener('click', () => showPeople(!at('people').classList.contains('open')));
-document.addEventListener('keydown', (event) => event.key === 'Escape' && showPeople(false));
-at('newer').addEventListener('click', toEnd);
-at('transcript').addEventListener('scroll', () => {
-  if (atEnd()) at('newer').hidden = true;
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape' || event.isComposing) return;
+  if (at('rooms').classList.contains('adding')) {
+    showAdd(false);
+    at('new-room').focus();
+  } else if (at('people').classList.contains('open')) {
+    showPeople(false);
+    at('people-count').focus();
+  } else if (me.name !== '' && at('text-form').hidden) keepName();
 });
+at('newer').addEventListener('click', toEnd);
+keepEnd();
 addEventListener('hashchange', enter);
 document.addEventListener('visibilitychange', () => {
   current.watch(!document.hidden);

@@ -32,12 +32,12 @@ function readJson(storage, key, otherwise) {
   }
 }
 
-export const NAME_MAX = 40;
+export const NAME_MAX = 32;
 
 export const me = {
   /** '' until the person gave one. */
   get name() {
-    return (read(visit, 'everwire.name') ?? read(forever, 'everwire.name') ?? '').slice(0, NAME_MAX);
+    return Array.from(read(visit, 'everwire.name') ?? read(forever, 'everwire.name') ?? '').slice(0, NAME_MAX).join('');
   },
   set name(name) {
     // Both: a reload keeps this tab's name, a new tab begins with the newest.

@@ -1,9 +1,14 @@
 // One room: its channel, its transcript, its people. Knows nothing of the page.
-import { freshId, me, NAME_MAX } from './me.js';
+import { freshId, me } from './me.js';
+import { Names, shown, spoken } from './names.js';
 
 const KEEP = 500;
 const REWIND = 100;
 const TYPING_MS = 4_000;
+// As long as nothing is said about a message that is on its way.
+const SOON_MS = 1_000;
+// When this page was opened: of two of one name, who came first has it without a number.
+const SINCE = Math.round(performance.timeOrigin);
 
 /** Why messages are missing, in words. */
 const GAPS = {
@@ -17,10 +22,12 @@ const GAPS = {
  * @property {string} id
  * @property {'message' | 'gap'} kind
  * @property {string} name
+ * @property {string} [from] the client who said it; absent on what the backend said, and on what is on its way
  * @property {string} text
  * @property {number} time ms since 1970
  * @property {boolean} mine
  * @property {'sent' | 'sending' | 'failed'} state
+ * @property {boolean} [late] it is on its way for so long that this is told
  * @property {string} [trouble] why it failed, in words
  * @property {boolean} [fresh] it was not here when the room was entered
  */
@@ -42,6 +49,7 @@ export class Room {
   #channel;
   #tell;
   #own = new Set(me.sent);
+  #names = new Names();
   #recovering = false;
   #typing = false;
   #timer = 0;
@@ -49,7 +57,7 @@ export class Room {
   /**
    * @param {any} client
    * @param {string} name
-   * @param {(room: Room, what: 'entries' | 'entry' | 'people' | 'recovered', more?: any) => void} tell
+   * @param {(room: Room, what: 'entries' | 'entry' | 'people' | 'recovered' | 'late' | 'arrived' | 'failed', more?: any) => void} tell
    */
   constructor(client, name, tell) {
     this.name = name;
@@ -60,6 +68,7 @@ export class Room {
     this.#channel.on('gap', (gap) => this.#gap(gap));
     this.#channel.on('presence', (event) => {
       this.members = event.members;
+      this.#names.here(event.members);
       this.#tell(this, 'people', event);
     });
     this.introduce();
@@ -67,13 +76,23 @@ export class Room {
 
   /** Names of those who type, oneself left out. @param {string} [self] */
   typists(self) {
-    return this.members.filter((one) => one.state?.typing === true && one.client !== self).map(nameOf);
+    return this.members.filter((one) => one.state?.typing === true && one.client !== self).map((one) => spoken(this.called(one)) || 'Somebody');
+  }
+
+  /** What a member is called, '' before it gave a name. @param {any} member */
+  called({ client, state }) {
+    return this.#names.of(client, shown(state?.name));
+  }
+
+  /** Who said this. @param {Entry} entry @param {string} [self] */
+  speaker({ mine, from, name }, self) {
+    return this.#names.of(mine ? self : from, name);
   }
 
   /** Tells the others who one is. */
   introduce() {
     if (!me.name) return;
-    const state = { name: me.name, typing: this.#typing };
+    const state = { name: me.name, typing: this.#typing, since: SINCE };
     this.#channel.update(state).catch((error) => console.info('presence was not updated:', error.message));
   }
 
@@ -100,22 +119,34 @@ export class Room {
   /** Sends again what failed. @param {Entry} entry */
   async again(entry) {
     entry.state = 'sending';
+    entry.trouble = undefined;
     this.#tell(this, 'entries');
     await this.#publish(entry);
   }
 
   /** @param {Entry} entry */
   async #publish(entry) {
+    const late = () => {
+      entry.late = true;
+      this.#tell(this, 'late', entry);
+    };
+    const soon = this.#channel.state === 'subscribed' ? setTimeout(late, SOON_MS) : late();
     try {
       await this.#channel.publish({ name: entry.name, text: entry.text }, { message_id: entry.id });
-      if (entry.state !== 'sending') return;
       entry.state = 'sent';
     } catch (error) {
-      if (entry.state === 'sent') return;
-      entry.state = 'failed';
-      entry.trouble = error.code === 'outcome_unknown' ? 'It is not known whether this arrived.' : `Not sent: ${error.message}.`;
+      if (entry.state !== 'sent') this.#failed(entry, error);
     }
-    this.#tell(this, 'entries');
+    clearTimeout(soon);
+    this.#tell(this, entry.late && entry.state === 'sent' ? 'arrived' : 'entries', entry);
+    entry.late = false;
+  }
+
+  /** @param {Entry} entry @param {any} error */
+  #failed(entry, error) {
+    entry.state = 'failed';
+    entry.trouble = error.code === 'outcome_unknown' ? 'It is not known whether this arrived.' : `Not sent: ${error.message}.`;
+    this.#tell(this, 'failed', entry);
   }
 
   /** The person looks at this room, or away from it. @param {boolean} now */
@@ -143,12 +174,12 @@ export class Room {
     this.#tell(this, 'entries');
   }
 
-  #message({ data, message_id, time, offset, replayed }) {
+  #message({ data, message_id, from, time, offset, replayed }) {
     const seen = me.seen(this.name);
     const old = replayed && !this.#recovering && (!seen || seen.epoch !== this.#channel.position?.epoch || offset <= seen.offset);
     const mine = this.#own.has(message_id);
     const known = this.entries.find((one) => one.id === message_id && one.mine);
-    const entry = known ?? { id: message_id ?? freshId(), kind: 'message', ...words(data), mine };
+    const entry = known ?? { id: message_id ?? freshId(), kind: 'message', from: from?.client, ...words(data), mine };
     // It has its place in the order now; what is still on its way comes after it.
     if (known) this.entries.splice(this.entries.indexOf(known), 1);
     Object.assign(entry, { time, state: 'sent', fresh: !replayed || this.#recovering });
@@ -176,13 +207,7 @@ export class Room {
 
 /** What a message says. Anybody may publish anything: nothing is taken for granted. @param {any} data */
 function words(data) {
-  const name = typeof data?.name === 'string' && data.name.trim() ? data.name.slice(0, NAME_MAX) : 'unnamed';
+  const name = shown(data?.name) || 'unnamed';
   const text = typeof data?.text === 'string' ? data.text : JSON.stringify(data ?? null);
   return { name, text: text.slice(0, 4000) };
-}
-
-/** What a member calls itself. @param {any} member */
-export function nameOf(member) {
-  const { name } = member.state ?? {};
-  return typeof name === 'string' && name.trim() ? name.slice(0, NAME_MAX) : 'unnamed';
 }

@@ -1,5 +1,5 @@
 // Draws a room. All text of others goes through textContent.
-import { nameOf } from './room.js';
+import { spoken } from './names.js';
 
 const TOGETHER_MS = 5 * 60_000;
 const NEAR_PX = 80;
@@ -15,14 +15,33 @@ export function make(tag, kind, ...inside) {
 }
 
 /** Whether the reader is at the end of the transcript, and wants to stay there. */
-export function atEnd() {
-  const box = at('transcript');
-  return box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX;
-}
+let at_end = true;
+export const atEnd = () => at_end;
 
 export function toEnd() {
   at('transcript').scrollTop = at('transcript').scrollHeight;
   at('newer').hidden = true;
+  at_end = true;
+}
+
+/** Keeps who is at the end at the end, whatever grows or shrinks: a draft, a keyboard on glass, the text itself. */
+export function keepEnd() {
+  const box = at('transcript');
+  box.addEventListener('scroll', () => {
+    at_end = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX;
+    if (at_end) at('newer').hidden = true;
+  });
+  const sizes = new ResizeObserver(() => at_end && toEnd());
+  sizes.observe(box);
+  sizes.observe(at('messages'));
+}
+
+/** A name, cut where there is no place for it; the number that tells it apart never is. @param {string} tag @param {import('./names.js').Called} called */
+function who(tag, called) {
+  const name = make('bdi', '', called.name);
+  const element = make(tag, 'who', name, called.number > 1 ? make('span', '', ` (${called.number})`) : '');
+  element.title = spoken(called);
+  return element;
 }
 
 /** Elements by what they show, so that what did not change stays where it is: a selection, a focus. */
@@ -31,10 +50,9 @@ const drawn = new Map();
 /**
  * The transcript as it is now.
  * @param {any} room
- * @param {boolean} over the connection is closed for good
- * @param {(entry: any) => void} again
+ * @param {{ over: boolean, self: string, again: (entry: any) => void }} how `over`: the connection is closed for good
  */
-export function drawRoom(room, over, again) {
+export function drawRoom(room, { over, self, again }) {
   const stay = atEnd();
   const used = new Map();
   const lines = [];
@@ -47,8 +65,9 @@ export function drawRoom(room, over, again) {
     const first = entry.id === room.first_unread;
     if (first) put(`new ${entry.id}`, () => make('li', 'mark', 'new'));
     const follows = !first && together(room.entries[i - 1], entry);
-    const key = JSON.stringify([room.name, entry.id, entry.state, entry.time, entry.trouble, follows]);
-    put(key, () => line(entry, follows, again));
+    const speaker = room.speaker(entry, self);
+    const key = JSON.stringify([room.name, entry.id, entry.state, entry.late, entry.time, entry.trouble, speaker.number, follows]);
+    put(key, () => line(entry, speaker, follows, again));
   });
   if (lines.length === 0) lines.push(quiet(room, over));
   drawn.clear();
@@ -68,7 +87,7 @@ function settle(list, lines) {
 
 function together(before, entry) {
   return before?.kind === 'message' && entry.kind === 'message' && before.name === entry.name
-    && before.mine === entry.mine && entry.time - before.time < TOGETHER_MS;
+    && before.mine === entry.mine && (entry.mine || before.from === entry.from) && entry.time - before.time < TOGETHER_MS;
 }
 
 function quiet(room, over) {
@@ -77,16 +96,22 @@ function quiet(room, over) {
   return make('li', 'quiet', room.entered ? `Nobody has said anything in ${room.name} yet.` : `Entering ${room.name}.`);
 }
 
-function line(entry, follows, again) {
+function line(entry, speaker, follows, again) {
   if (entry.kind === 'gap') return make('li', 'mark told', entry.text);
   const clock = make('time', '', new Date(entry.time).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' }));
-  const item = make('li', 'entry-line', make('div', 'by', make('b', '', entry.name), clock), make('p', '', entry.text));
+  const words = make('p', '', entry.text);
+  // Each message runs the way it is written, whatever the way of its neighbours.
+  words.dir = 'auto';
+  const item = make('li', 'entry-line', make('div', 'by', who('b', speaker), clock), words);
   item.classList.toggle('follows', follows);
   item.classList.toggle('mine', entry.mine);
   item.dataset.id = entry.id;
-  if (entry.state === 'sending') item.classList.add('sending');
+  if (entry.state === 'sending') {
+    item.classList.add('sending');
+    if (entry.late) item.append(make('div', 'way', 'Sending…'));
+  }
   if (entry.state === 'failed') {
-    const button = make('button', '', 'Send again');
+    const button = make('button', '', 'Try again', make('span', 'unseen', ' to send this'));
     button.type = 'button';
     button.addEventListener('click', () => again(entry));
     item.classList.add('failed');
@@ -95,17 +120,24 @@ function line(entry, follows, again) {
   return item;
 }
 
-/** Who is here, and who types. @param {any} room @param {string} self */
+const order = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' });
+
+/** Who is here, oneself first, and who types. @param {any} room @param {string} self */
 export function drawPeople(room, self) {
-  const members = [...room.members].sort((a, b) => nameOf(a).localeCompare(nameOf(b)));
-  const count = members.length;
-  at('people-count').textContent = `${count} here`;
-  at('people-list').replaceChildren(...members.map((one) => {
-    const item = make('li', '', nameOf(one));
-    if (one.client === self) item.append(' ', make('span', 'you', '(you)'));
-    else if (one.state?.typing === true) item.append(' ', make('span', 'typing', 'typing'));
+  const here = room.members.map((member) => ({ called: room.called(member), self: member.client === self, typing: member.state?.typing === true }));
+  const named = here.filter((one) => one.called.name).sort((a, b) => Number(b.self) - Number(a.self) || order.compare(a.called.name, b.called.name) || a.called.number - b.called.number);
+  const lines = named.map((one) => {
+    const item = make('li', '', who('span', one.called));
+    if (one.self) item.append(' ', make('span', 'you', '(you)'));
+    else if (one.typing) item.append(' ', make('span', 'typing', 'typing'));
     return item;
-  }));
+  });
+  const nameless = here.filter((one) => !one.called.name);
+  const others = nameless.filter((one) => !one.self).length;
+  if (others < nameless.length) lines.unshift(make('li', 'you', 'You, without a name yet'));
+  if (others > 0) lines.push(make('li', 'you', others === 1 ? 'Somebody without a name' : `${others} without a name`));
+  at('people-count').textContent = `${here.length.toLocaleString('en')} here`;
+  at('people-list').replaceChildren(...lines);
   const names = room.typists(self);
   at('typists').textContent = names.length === 0 ? ''
     : names.length === 1 ? `${names[0]} is typing`

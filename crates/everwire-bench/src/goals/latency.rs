@@ -69,16 +69,8 @@ impl Side {
     }
 }
 
-/// Latency at so many messages a second to so many subscribers, against the bare broadcast under the same schedule.
-pub(super) fn beat(bench: Bench, subscribers: usize, per_second: u32) -> Result<Vec<Finding>> {
-    let swarm = bench.swarm()?;
-    let server = Server::start(bench.server_core, "")?;
-    let crowd = ours(&server, false)?;
-    let publisher = crowd.open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
-    crowd.open(&mut swarm.borrow_mut(), subscribers, |_| Some(CHANNEL.to_owned()))?;
-    let running = Running::start(Program::Broadcast, bench.server_core)?;
-    let first = bare(&running).open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
-    bare(&running).open(&mut swarm.borrow_mut(), subscribers, |_| None)?;
+/// What our server is sent, and what it delivers and the floor passes on: as long as each other's.
+fn messages() -> (Message, Message) {
     let data = |due_ns| {
         let mut text = String::new();
         Mark { channel: 0, number: 0, due_ns }.write(128, &mut text);
@@ -100,14 +92,28 @@ pub(super) fn beat(bench: Bench, subscribers: usize, per_second: u32) -> Result<
         write_frame(&mut out, Opcode::Text, object.as_bytes());
         out
     };
+    (Box::new(published), Box::new(delivered))
+}
+
+/// Latency at so many messages a second to so many subscribers, against the bare broadcast under the same schedule.
+pub(super) fn beat(bench: Bench, subscribers: usize, per_second: u32) -> Result<Vec<Finding>> {
+    let swarm = bench.swarm()?;
+    let server = Server::start(bench.server_core, "")?;
+    let crowd = ours(&server, false)?;
+    let publisher = crowd.open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
+    crowd.open(&mut swarm.borrow_mut(), subscribers, |_| Some(CHANNEL.to_owned()))?;
+    let running = Running::start(Program::Broadcast, bench.server_core)?;
+    let first = bare(&running).open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
+    bare(&running).open(&mut swarm.borrow_mut(), subscribers, |_| None)?;
+    let (published, delivered) = messages();
     let side = |publisher, message| Side {
         swarm: swarm.clone(),
         publisher,
         message,
         subscribers: subscribers as u64,
     };
-    let floor = side(first, Box::new(delivered));
-    let figure = side(publisher, Box::new(published));
+    let floor = side(first, delivered);
+    let figure = side(publisher, published);
     let every = Duration::from_secs(1) / per_second;
     let count = u64::try_from(bench.rounds.block.as_nanos() / every.as_nanos())?.max(1);
     let mut quantiles = [[vec![], vec![]], [vec![], vec![]]];
