@@ -49,7 +49,7 @@ pub struct Options {
     /// Its process, for CPU and memory; found by its port where it runs here. May be repeated
     #[arg(long, value_name = "PID", help_heading = "Target")]
     pub pid: Vec<u32>,
-    /// A line for each upgrade, such as 'Origin: https://example.com'. May be repeated
+    /// A line for each upgrade, such as 'Authorization: Bearer KEY'. May be repeated
     #[arg(long, value_name = "NAME: VALUE", value_parser = header, help_heading = "Target")]
     pub header: Vec<(String, String)>,
     /// A source address, such as 127.0.0.2; several are taken in turn, each with its own ports
