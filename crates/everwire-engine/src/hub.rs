@@ -61,6 +61,8 @@ pub struct Hub {
     #[expect(clippy::vec_box, reason = "the box itself goes to a room and comes back")]
     spare: Vec<Box<batch::Batch>>,
     scratch: Vec<u8>,
+    /// What a cursor reads of its window; empty between two of them.
+    page: Vec<Arc<Entry>>,
     deflater: Deflater,
     turn: u64,
     outbox_bytes: usize,
@@ -124,6 +126,7 @@ impl Hub {
             segments: Vec::new(),
             spare: Vec::new(),
             scratch: Vec::new(),
+            page: Vec::new(),
             deflater: Deflater::new(),
             turn: 0,
             outbox_bytes,
