@@ -144,8 +144,14 @@ fn storm(
 
 /// The offset of a message.
 fn offset(payload: &[u8]) -> Option<u64> {
-    let at = memchr::memmem::find(payload, br#""offset":"#)? + 9;
     memchr::memmem::find(payload, br#""type":"message""#)?;
+    number(payload, "offset")
+}
+
+/// The first number under this key.
+pub(super) fn number(payload: &[u8], key: &str) -> Option<u64> {
+    let key = format!("\"{key}\":");
+    let at = memchr::memmem::find(payload, key.as_bytes())? + key.len();
     let digits = payload[at..].iter().take_while(|b| b.is_ascii_digit());
     Some(digits.fold(0, |value, digit| value * 10 + u64::from(digit - b'0')))
 }
