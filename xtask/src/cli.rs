@@ -51,6 +51,12 @@ enum Task {
         #[arg(long)]
         renew: bool,
     },
+    /// What an operation of the engine costs among 10 to a million channels; a minute, and 10 GB of memory
+    Growth {
+        /// The most channels and connections
+        #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+        most: u32,
+    },
     /// The public Autobahn suite against a release build, if a folder brings it
     Conformance {
         /// The folder, with its `run.sh URL OUT`
@@ -89,6 +95,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Sim { seeds, from, steps } => long::simulate(&root, seeds, from, steps),
         Task::Bench { words } => long::bench(&root, &words),
         Task::Counts { renew } => counts::run(&root, renew),
+        Task::Growth { most } => long::growth(&root, most),
         Task::Conformance { dir } => long::conformance(&root, dir),
     }
 }
@@ -131,7 +138,7 @@ mod tests {
     #[test]
     fn the_help_names_every_task() {
         let help = Cli::command().render_help().to_string();
-        for task in ["test", "tidy", "sim", "bench", "counts", "conformance"] {
+        for task in ["test", "tidy", "sim", "bench", "counts", "growth", "conformance"] {
             assert!(help.contains(&format!("\n  {task} ")), "{help}");
         }
     }

@@ -26,6 +26,12 @@ pub fn bench(root: &Path, words: &[String]) -> Result<()> {
     words.iter().fold(Call::new(root, "").arg(binary).arg("bench"), Call::arg).run()
 }
 
+/// Shows what an operation of the engine costs among more and more channels and connections, up to `most`.
+pub fn growth(root: &Path, most: u32) -> Result<()> {
+    let words = "cargo run --locked --release -p everwire-engine --features counts --bin everwire-growth --";
+    Call::new(root, words).arg(most.to_string()).run()
+}
+
 /// Runs the public Autobahn suite against the bare echo of a fresh release build. The suite is not ours and not
 /// needed by any test: a folder brings it, with a script `run.sh URL OUT` that ends with its verdict.
 pub fn conformance(root: &Path, suite: Option<PathBuf>) -> Result<()> {
