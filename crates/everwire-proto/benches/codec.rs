@@ -127,9 +127,11 @@ fn msgpack_decode(bencher: Bencher<'_, '_>, size: usize) {
     });
 }
 
-type Encode = fn(Option<u64>, &Outgoing<'_>, &mut Vec<u8>);
-
-fn message(bencher: Bencher<'_, '_>, size: usize, encode: Encode) {
+fn message<T>(
+    bencher: Bencher<'_, '_>,
+    size: usize,
+    encode: impl Fn(Option<u64>, &Outgoing<'_>, &mut Vec<u8>) -> T,
+) {
     let payload = Payload::Json(format!("\"{}\"", "x".repeat(size)).into_bytes().into());
     let from = Some(From { client: ClientId([7; 12]), user: Some("ann"), info: None });
     let message = Message {
