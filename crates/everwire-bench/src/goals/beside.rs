@@ -16,7 +16,7 @@ use crate::server::Server;
 
 /// The 99th percentile of an echo on a shard that serves a channel of so many, against the same shard when it is quiet.
 pub(super) fn echo(bench: Bench, subscribers: usize, floor_ns: f64) -> Result<Finding> {
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let swarm = bench.swarm()?;
     let mut busy = server_side(&swarm, &server, subscribers, 1)?;
     let block = bench.rounds.block * 2;

@@ -25,7 +25,7 @@ pub(super) fn echoes(server: &Server) -> Result<Crowd> {
 /// Messages per server-CPU-second through `/echo/raw` against the bare epoll echo.
 pub(super) fn raw(bench: Bench, size: usize, conns: usize, in_flight: usize) -> Result<Finding> {
     let swarm = bench.swarm()?;
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let floor_program = Running::start(Program::Echo, bench.server_core)?;
     let crowd = echoes(&server)?;
     let mut message = Vec::new();
@@ -58,7 +58,7 @@ pub(super) fn raw(bench: Bench, size: usize, conns: usize, in_flight: usize) -> 
 /// The same through the protocol: publish to a channel of one, acknowledgement and message back.
 pub(super) fn protocol(bench: Bench, conns: usize, in_flight: usize) -> Result<Finding> {
     let swarm = bench.swarm()?;
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let mut text = "ew~".to_owned();
     text.extend(std::iter::repeat_n('x', 61));
     let crowd = ours(&server, false)?;

@@ -61,7 +61,7 @@ pub(super) fn server_side(
 /// Compressed once for all, against the same uncompressed.
 pub(super) fn compressed(bench: Bench, subscribers: usize, size: usize) -> Result<Finding> {
     let swarm = bench.swarm()?;
-    let server = Server::start(bench.server_core, "compression = \"on\"")?;
+    let server = Server::start(bench.server_core, "compression = \"on\"", "")?;
     let mut text = String::new();
     Mark { channel: 0, number: 0, due_ns: 0 }.write(size, &mut text);
     let side = |channel: &str, compression| -> Result<FanOut> {
@@ -112,7 +112,7 @@ fn delivered_frame(side: &mut FanOut) -> Result<Vec<u8>> {
 /// loop and our server, and the bytes of a frame.
 pub(super) fn pair(bench: Bench, subscribers: usize, waiting: usize) -> Result<(Pair, usize)> {
     let swarm = bench.swarm()?;
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let mut figure = server_side(&swarm, &server, subscribers, waiting)?;
     let frame = delivered_frame(&mut figure)?;
     let program = if waiting == 1 {

@@ -98,7 +98,7 @@ fn messages() -> (Message, Message) {
 /// Latency at so many messages a second to so many subscribers, against the bare broadcast under the same schedule.
 pub(super) fn beat(bench: Bench, subscribers: usize, per_second: u32) -> Result<Vec<Finding>> {
     let swarm = bench.swarm()?;
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let crowd = ours(&server, false)?;
     let publisher = crowd.open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
     crowd.open(&mut swarm.borrow_mut(), subscribers, |_| Some(CHANNEL.to_owned()))?;

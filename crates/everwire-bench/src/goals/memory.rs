@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Resident memory for each idle connection: so many over some channels, history and presence on, each has received one
 /// message and been idle for a while. The process has seen such a round before.
 pub(super) fn idle(bench: Bench, conns: usize, channels: usize, limit: f64) -> Result<Finding> {
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let crowd = ours(&server, false)?;
     let what =
         format!("{conns} sessions over {channels} channel(s), one message each, idle {} s", IDLE.as_secs());
@@ -30,7 +30,7 @@ pub(super) fn idle(bench: Bench, conns: usize, channels: usize, limit: f64) -> R
 
 /// The same of connections to the bare echo, each of which had one message back.
 pub(super) fn idle_echo(bench: Bench, conns: usize, limit: f64) -> Result<Finding> {
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let crowd = echoes(&server)?;
     let what = format!("{conns} connections to /echo/raw, one message each, idle {} s", IDLE.as_secs());
     two_rounds(&server, conns, what, limit, || {
@@ -75,7 +75,7 @@ fn two_rounds(
 
 /// CPU time of a connection that does nothing but answer a ping every 25 s.
 pub(super) fn idle_cpu(bench: Bench, conns: usize) -> Result<Finding> {
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let crowd = ours(&server, false)?;
     let mut swarm = Swarm::new()?;
     crowd.open(&mut swarm, conns, |n| Some(format!("idle-{}", n % 100)))?;
@@ -101,7 +101,7 @@ pub(super) fn idle_cpu(bench: Bench, conns: usize) -> Result<Finding> {
 /// Resident memory after so many more connections came and went.
 pub(super) fn cycles(bench: Bench, count: usize) -> Result<Finding> {
     const AT_ONCE: usize = 500;
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let mut crowd = ours(&server, false)?;
     // Enough source ports, since each is taken for a minute after its connection.
     crowd.from = (1..=64).map(|n| IpAddr::from([127, 0, 0, n])).collect();

@@ -74,7 +74,7 @@ impl Side for Rooms {
 pub(super) fn many(bench: Bench, channels: usize) -> Result<Finding> {
     let swarm = bench.swarm()?;
     // Blocks are taken in turns of three, each with a server of its own on the same core.
-    let start = || Server::start(bench.server_core, "");
+    let start = || Server::start(bench.server_core, "", "");
     let one = start()?;
     let mut thousand = server_side(&swarm, &one, 1_000, 1)?;
     let many = start()?;
@@ -121,7 +121,7 @@ pub(super) fn many(bench: Bench, channels: usize) -> Result<Finding> {
 /// One channel of 18 000 against one of 1 000.
 pub(super) fn huge(bench: Bench, subscribers: usize) -> Result<Finding> {
     let swarm = bench.swarm()?;
-    let (one, many) = (Server::start(bench.server_core, "")?, Server::start(bench.server_core, "")?);
+    let (one, many) = (Server::start(bench.server_core, "", "")?, Server::start(bench.server_core, "", "")?);
     let mut thousand = server_side(&swarm, &one, 1_000, 1)?;
     let mut huge = server_side(&swarm, &many, subscribers, 1)?;
     let pair = crate::alternate::alternate(&mut thousand, &mut huge, bench.rounds)?;

@@ -26,7 +26,7 @@ struct Got {
 
 /// So many connections connect, subscribe to one channel and recover so many messages; then it is over.
 pub(super) fn recover(bench: Bench, conns: usize, missed: u64) -> Result<Vec<Finding>> {
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let crowd = ours(&server, false)?;
     let mut swarm = Swarm::new()?;
     let first = crowd.open(&mut swarm, 1, |_| Some(CHANNEL.to_owned()))?[0];
