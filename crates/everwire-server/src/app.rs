@@ -96,6 +96,9 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         let _inside = runtime.enter();
         listen(&config)?
     };
+    for listener in &listeners {
+        hold_back(listener, config.unsent_bytes)?;
+    }
     let addrs = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
     let clock = Clock::start();
     let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(u16::MAX) };
@@ -130,6 +133,16 @@ fn node(config: &Config, shards: u16) -> Arc<Node> {
     };
     let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));
     Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), entropy))
+}
+
+/// What the kernel may take for a connection before it goes out; connections have it from their listener. Without it the
+/// kernel takes megabytes for a peer that reads nothing, and only then does the socket look full.
+fn hold_back(listener: &TcpListener, unsent_bytes: u32) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(listener).set_tcp_notsent_lowat(unsent_bytes)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = (listener, unsent_bytes);
+    Ok(())
 }
 
 /// Binds every address.

@@ -90,6 +90,9 @@ pub struct Config {
     pub node_limits: NodeLimits,
     /// Times of a connection's life.
     pub times: Times,
+    /// Bytes that the kernel may take for one connection before they go out; what is more waits in the outbox, where
+    /// the limits hold and a slow reader shows.
+    pub unsent_bytes: u32,
     /// A head must be whole after so long, ms; connections that say nothing are cut then.
     pub handshake_ms: u64,
     /// The body of a request to the API must be whole after so long, ms.
@@ -120,6 +123,7 @@ impl Config {
             limits: ConnectionLimits::default(),
             node_limits: NodeLimits::default(),
             times: Times::default(),
+            unsent_bytes: 32 * 1024,
             handshake_ms: 10_000,
             body_ms: 10_000,
             namespaces: Namespaces::open(),

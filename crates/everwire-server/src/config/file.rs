@@ -165,6 +165,8 @@ fn read_limits(section: &mut Section<'_>, config: &mut Config) {
     section.number("commands_per_second", &mut limits.commands_per_second, 1, 1_000_000);
     section.number("commands_burst", &mut limits.commands_burst, 1, 1_000_000);
     section.number("outbox_bytes", &mut limits.outbox_bytes, 4_096, 1 << 30);
+    section.number("unsent_bytes", &mut config.unsent_bytes, 4_096, 1 << 30);
+    let limits = &mut config.limits;
     section.number("bad_commands", &mut limits.bad_commands, 0, U32);
     section.number("waiting_commands", &mut limits.waiting_commands, 1, 10_000);
 }
@@ -255,7 +257,7 @@ mod tests {
             (config.limits, config.times, config.node_limits)
         );
         assert_eq!((shown.handshake_ms, shown.shards, shown.echo), (config.handshake_ms, 0, false));
-        assert_eq!(shown.body_ms, config.body_ms);
+        assert_eq!((shown.body_ms, shown.unsent_bytes), (config.body_ms, config.unsent_bytes));
         assert!(all.contains("\nstalled_ms = 30_000"), "the comments were not read as keys");
     }
 
