@@ -299,7 +299,7 @@ pub(crate) fn request<'a>(
     let mut fields = Fields::new(list, format, read);
     let bad = |id, message| Refusal { id, code: ErrorCode::BadRequest, message };
     let doubled = fields.doubled().map(|key| format!("the key {} stands twice", shown(key)));
-    if fields.list.iter().filter(|f| f.key == "id").count() > 1 {
+    if doubled.is_some() && fields.list.iter().filter(|f| f.key == "id").count() > 1 {
         // Which of them would the client know its command by?
         return Err(bad(None, "the key \"id\" stands twice".to_owned()));
     }

@@ -87,18 +87,7 @@ impl Writer for JsonWriter<'_> {
     }
 
     fn u64(&mut self, n: u64) {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        let mut left = n;
-        loop {
-            at -= 1;
-            digits[at] = b'0' + u8::try_from(left % 10).unwrap_or(0);
-            left /= 10;
-            if left == 0 {
-                break;
-            }
-        }
-        self.out.extend_from_slice(&digits[at..]);
+        self.out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
     }
 
     fn bool(&mut self, flag: bool) {
