@@ -18,6 +18,13 @@ pub(crate) const MAX_FIELDS: usize = 1024;
 /// `info` and `state`, bytes.
 const STATE_BYTES: usize = 1024;
 
+/// One of 32 bits for a key; the common ones of a command have different ones.
+fn bit_of(key: &str) -> u32 {
+    let first = key.as_bytes().first().map_or(0, |b| u32::from(*b));
+    let len = u32::try_from(key.len()).unwrap_or(u32::MAX);
+    1 << ((first ^ len.wrapping_mul(3)) & 31)
+}
+
 /// A value of a field: decoded as far as commands need it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value<'a> {
@@ -65,6 +72,10 @@ pub(crate) type ReadFields = for<'a> fn(&'a [u8]) -> Result<Vec<Field<'a>>, Stri
 /// The fields of one object.
 pub(crate) struct Fields<'a> {
     list: Vec<Field<'a>>,
+    /// The bits of its keys: one whose bit is missing need not be looked for.
+    bits: u32,
+    /// Two keys have one bit; only then can a key stand twice.
+    met: bool,
     format: Format,
     read: ReadFields,
 }
@@ -74,11 +85,20 @@ type Tags<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 impl<'a> Fields<'a> {
     pub(crate) fn new(list: Vec<Field<'a>>, format: Format, read: ReadFields) -> Self {
-        Self { list, format, read }
+        let (mut bits, mut met) = (0, false);
+        for field in &list {
+            let bit = bit_of(&field.key);
+            met |= bits & bit != 0;
+            bits |= bit;
+        }
+        Self { list, bits, met, format, read }
     }
 
     /// A key that stands twice.
     fn doubled(&self) -> Option<&str> {
+        if !self.met {
+            return None;
+        }
         if self.list.len() <= 16 {
             let twice = |(i, f): &(usize, &Field<'_>)| self.list[..*i].iter().any(|e| e.key == f.key);
             return self.list.iter().enumerate().find(twice).map(|(_, f)| &*f.key);
@@ -91,6 +111,9 @@ impl<'a> Fields<'a> {
 
     /// Takes a field that is there and not null.
     fn take(&mut self, key: &str) -> Option<Field<'a>> {
+        if self.bits & bit_of(key) == 0 {
+            return None;
+        }
         let at = self.list.iter().position(|f| f.key == key && f.value != Value::Null)?;
         Some(self.list.swap_remove(at))
     }
