@@ -10,6 +10,7 @@
 pub mod plant;
 pub mod time;
 pub mod limits;
+pub mod hashes;
 pub mod name;
 pub mod entry;
 pub mod inbox;

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use everwire_proto::ids::{ClientId, SessionKey};
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::FxHashMap;
 
 use crate::channel::{Cell, Namespaces, Options, Shared};
+use crate::hashes::{NamedMap, Seeded};
 use crate::inbox::{ConnKey, Inbox, Item};
 use crate::limits::{ConnectionLimits, Times};
 use crate::name::ChannelName;
@@ -63,7 +64,7 @@ impl Counters {
 
 #[derive(Default)]
 struct Stripe {
-    cells: FxHashMap<ChannelName, Arc<Cell>>,
+    cells: NamedMap<ChannelName, Arc<Cell>>,
     /// Candidates for eviction, roughly oldest first: (last use when queued, name).
     queue: VecDeque<(u64, ChannelName)>,
 }
@@ -156,7 +157,7 @@ impl Node {
 
     fn stripe(&self, name: &str) -> &Mutex<Stripe> {
         // High bits: the map inside uses the low ones.
-        let hash = FxBuildHasher.hash_one(name) >> 40;
+        let hash = Seeded.hash_one(name) >> 40;
         &self.stripes[usize::try_from(hash).unwrap_or(0) % STRIPES]
     }
 

@@ -124,6 +124,7 @@ fn node(config: &Config, shards: u16) -> Arc<Node> {
     let inboxes = (0..shards).map(|_| Arc::new(Inbox::new(config.node_limits.inbox_bytes))).collect();
     let shared = Arc::new(Shared { inboxes, limits: config.node_limits, history_bytes: 0.into() });
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+    everwire_engine::hashes::seed([entropy.bits(), entropy.bits()]);
     let settings = Settings {
         name: "everwire".into(),
         namespaces: config.namespaces.clone(),
