@@ -85,7 +85,7 @@ pub struct NodeLimits {
     /// Bytes waiting in one room of a shard, whose batch is still on its way to all, before its subscribers read the
     /// window instead.
     pub pending_bytes: usize,
-    /// Ended sessions that can still be resumed.
+    /// Ended sessions that can still be resumed; at least as many as there ever were at once.
     pub ended_sessions: usize,
 }
 
@@ -98,7 +98,7 @@ impl Default for NodeLimits {
             message_id_ms: 300_000,
             inbox_bytes: 16 << 20,
             pending_bytes: 4 << 20,
-            ended_sessions: 1_000_000,
+            ended_sessions: 100_000,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use everwire_proto::ids::{ClientId, SessionKey};
@@ -108,7 +108,10 @@ pub struct Node {
     stripes: Vec<Mutex<Stripe>>,
     seats: Mutex<FxHashMap<SessionKey, Seat>>,
     ended: Mutex<VecDeque<(u64, SessionKey)>>,
-    cells: std::sync::atomic::AtomicUsize,
+    /// Sessions that a connection has now, and the most there ever were: so many may all end at once and come back.
+    live: AtomicUsize,
+    most_live: AtomicUsize,
+    cells: AtomicUsize,
     holders: AtomicU64,
 }
 
@@ -135,7 +138,9 @@ impl Node {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             seats: Mutex::default(),
             ended: Mutex::default(),
-            cells: std::sync::atomic::AtomicUsize::new(0),
+            live: AtomicUsize::new(0),
+            most_live: AtomicUsize::new(0),
+            cells: AtomicUsize::new(0),
             holders: AtomicU64::new(1),
         }
     }
@@ -253,7 +258,13 @@ impl Node {
 
     /// A new session takes its seat.
     pub fn sit(&self, key: SessionKey, seat: Seat) {
+        self.count_live();
         lock(&self.seats).insert(key, seat);
+    }
+
+    fn count_live(&self) {
+        let live = self.live.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_live.fetch_max(live, Ordering::Relaxed);
     }
 
     /// Goes on with a session on another connection: its public id, or `None` where it is unknown, expired or
@@ -268,8 +279,9 @@ impl Node {
             seat.resumed_ms = now.mono_ms;
             (seat.client, old)
         };
-        if let Some(old) = old {
-            self.inbox(old.shard).push(Item::Resumed(old));
+        match old {
+            Some(old) => self.inbox(old.shard).push(Item::Resumed(old)),
+            None => self.count_live(),
         }
         Some(client)
     }
@@ -279,6 +291,9 @@ impl Node {
         {
             let mut seats = lock(&self.seats);
             let Some(seat) = seats.get_mut(&key).filter(|seat| seat.at == at) else { return };
+            if seat.ended_ms.is_none() {
+                self.live.fetch_sub(1, Ordering::Relaxed);
+            }
             if goodbye {
                 seats.remove(&key);
                 return;
@@ -300,12 +315,13 @@ impl Node {
     }
 
     fn forget_ended(&self, now: Now) {
+        let most = self.shared.limits.ended_sessions.max(self.most_live.load(Ordering::Relaxed));
         loop {
             let key = {
                 let mut ended = lock(&self.ended);
                 let Some(&(at, key)) = ended.front() else { return };
                 let expired = now.mono_ms.saturating_sub(at) > self.settings.times.resume_ms;
-                if !expired && ended.len() <= self.shared.limits.ended_sessions {
+                if !expired && ended.len() <= most {
                     return;
                 }
                 ended.pop_front();
