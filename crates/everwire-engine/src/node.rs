@@ -9,7 +9,7 @@ use everwire_proto::ids::{ClientId, SessionKey};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::channel::{Cell, Namespaces, Options, Shared};
-use crate::inbox::{ConnKey, Inbox, Item};
+use crate::inbox::{ConnKey, Expulsion, Inbox, Item};
 use crate::limits::{ConnectionLimits, Times};
 use crate::name::ChannelName;
 use crate::plant::{Bug, planted};
@@ -142,6 +142,14 @@ impl Node {
     /// The inbox of a shard.
     pub fn inbox(&self, shard: u16) -> &Arc<Inbox> {
         &self.shared.inboxes[usize::from(shard)]
+    }
+
+    /// Ends connections, on whichever shard they are: their shards do it in their next turn.
+    pub fn expel(&self, expulsion: Expulsion) {
+        let expulsion = Arc::new(expulsion);
+        for inbox in &self.shared.inboxes {
+            inbox.push(Item::Expel(expulsion.clone()));
+        }
     }
 
     /// A number that no other connection of this node's life has.

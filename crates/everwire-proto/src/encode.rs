@@ -128,6 +128,7 @@ impl<W: Writer> Object<'_, W> {
         if let Some(summary) = &subscribed.presence {
             object(self.key("presence"), |o| o.summary(summary, true));
         }
+        self.maybe("expires_at", subscribed.expires_at, Self::int);
     }
 
     /// The version stands last, but first in a page.
@@ -194,7 +195,7 @@ impl<W: Writer> Object<'_, W> {
                 self.maybe("retry_after_ms", *retry_after_ms, Self::int);
                 self.maybe("position", *position, Self::position);
             }
-            Outgoing::Refreshed { expires_at } => self.int("expires_at", *expires_at),
+            Outgoing::Refreshed { expires_at } => self.maybe("expires_at", *expires_at, Self::int),
             Outgoing::Subscribed(subscribed) => self.subscribed(subscribed),
             Outgoing::Unsubscribed { channel, because } => {
                 self.str("channel", channel);

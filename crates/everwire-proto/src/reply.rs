@@ -13,8 +13,8 @@ pub enum Outgoing<'a> {
     Connected(Connected<'a>),
     /// The token was replaced.
     Refreshed {
-        /// When the new one ends, ms since 1970 UTC.
-        expires_at: u64,
+        /// When the new one ends, ms since 1970 UTC; absent where it never does.
+        expires_at: Option<u64>,
     },
     /// A subscription stands.
     Subscribed(Subscribed<'a>),
@@ -175,6 +175,8 @@ pub struct Subscribed<'a> {
     pub replaying: Option<u64>,
     /// Present iff presence events were asked for.
     pub presence: Option<PresenceSummary>,
+    /// The end of the subscription token, ms since 1970 UTC.
+    pub expires_at: Option<u64>,
 }
 
 /// Numbers of a channel's presence.

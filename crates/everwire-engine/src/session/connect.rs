@@ -33,7 +33,8 @@ impl Session {
             let text = "this connection is connected already; open another one to connect anew";
             return Err(Deny::new(ErrorCode::BadRequest, text));
         }
-        let token = connect.and_then(|c| c.token.as_deref()).or(self.token.as_deref());
+        let sent = connect.and_then(|c| c.token.as_ref()).map(|token| &***token);
+        let token = sent.or(self.token.as_ref().map(|token| &***token));
         let identity = match token {
             Some(token) => authority.check(token, now).map_err(|(code, text)| Deny::new(code, text))?,
             None if required => {
@@ -47,7 +48,7 @@ impl Session {
         };
         Ok(ConnectAsk {
             identity,
-            resume: connect.and_then(|c| c.resume.as_deref()).map(SessionKey::parse),
+            resume: connect.and_then(|c| c.resume.as_ref()).map(|key| SessionKey::parse(key)),
             heartbeat: connect.is_some_and(|c| c.heartbeat),
         })
     }

@@ -78,7 +78,7 @@ impl Turn {
     fn join(&mut self, key: HubKey, cell: &std::sync::Arc<Cell>, mut joining: Joining, now: Now) {
         let located = cell.locate(&joining.ask.wanted, now);
         if !located.fetch {
-            self.joined(key, cell, &joining, &located);
+            self.joined(key, cell, &joining, &located, now);
             return;
         }
         let since = joining.ask.wanted.since.as_ref().unwrap_or(&cell.top()).clone();
@@ -117,7 +117,7 @@ impl Turn {
             located.last = since.cloned();
             located.gap = None;
         }
-        self.joined(key, &cell, &joining, &located);
+        self.joined(key, &cell, &joining, &located, now);
         if page.is_some() {
             self.hub.page(joining.slot, key, page);
         }
@@ -125,7 +125,7 @@ impl Turn {
     }
 
     /// Answers a subscribe: `subscribed` first, its gap next, then the replay by the cursor.
-    fn joined(&mut self, key: HubKey, cell: &Cell, joining: &Joining, located: &Located) {
+    fn joined(&mut self, key: HubKey, cell: &Cell, joining: &Joining, located: &Located, now: Now) {
         let Joining { slot, id, ask, .. } = joining;
         if ask.watch {
             cell.watch(self.shard, true);
@@ -149,6 +149,7 @@ impl Turn {
             recovered: located.recovered,
             replaying: located.replaying,
             presence: ask.watch.then(|| cell.presence_summary()),
+            expires_at: ask.expires_at,
         };
         self.reply(*slot, *id, &Outgoing::Subscribed(subscribed));
         if let Some((from, to, reason)) = located.gap.as_ref().filter(|_| !planted(Bug::UntoldExpiry)) {
@@ -161,6 +162,9 @@ impl Turn {
             let reason = GapReason::HistoryExpired;
             self.say(*slot, None, &Outgoing::Gap { channel, from: None, to: None, reason });
         }
+        if ask.by_token {
+            self.note_entrance(*slot, key, ask.expires_at, now);
+        }
         self.hub.enter(*slot, key, Listening { watch: ask.watch, mute: ask.mute }, located);
     }
 
@@ -171,6 +175,7 @@ impl Turn {
             self.refuse(slot, id, &Deny::new(ErrorCode::NotSubscribed, text));
             return;
         };
+        self.forget_entrance(slot, key);
         self.leave_room(slot, key, now);
         if let Some(conn) = self.conn(slot) {
             let (client, holder) = (conn.session.client, conn.session.holder);
