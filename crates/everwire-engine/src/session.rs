@@ -27,8 +27,8 @@ pub use subscribe::SubscribeAsk;
 
 use crate::channel::{Namespaces, Options};
 use crate::entry::{Form, MemberCard, Sender};
-use crate::name::ChannelName;
 use crate::limits::ConnectionLimits;
+use crate::name::ChannelName;
 use crate::node::Full;
 use crate::permit::Right;
 use crate::plant::{Bug, planted};

@@ -83,7 +83,10 @@ struct Conn {
     ended: bool,
     waiting: Option<Box<Waiting>>,
     /// Channels that it is in by a token of their own, and when that ends.
-    #[expect(clippy::box_collection, reason = "nearly no connection has any, and there are many connections")]
+    #[expect(
+        clippy::box_collection,
+        reason = "nearly no connection has any, and there are many connections"
+    )]
     entered: Option<Box<Vec<(HubKey, Option<u64>)>>>,
 }
 

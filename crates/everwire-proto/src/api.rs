@@ -77,7 +77,9 @@ pub(crate) fn api_verb<'a>(verb: &str, mut f: Fields<'a>) -> Result<ApiVerb<'a>,
     let code = match f.integer("code")?.map(u16::try_from) {
         None => None,
         Some(Ok(code @ 4_000..=4_299)) => Some(code),
-        Some(_) => return Err("`code` must be from 4000 to 4299, whose ranges tell clients what to do".to_owned()),
+        Some(_) => {
+            return Err("`code` must be from 4000 to 4299, whose ranges tell clients what to do".to_owned());
+        }
     };
     Ok(ApiVerb::Disconnect { whom, code, reason: f.short_text("reason", REASON_BYTES)? })
 }
@@ -100,7 +102,11 @@ mod tests {
     fn verbs_are_read() {
         let user = Whom::User("ann".into());
         for (verb, body, read) in [
-            ("disconnect", r#"{"user":"ann"}"#, ApiVerb::Disconnect { whom: user.clone(), code: None, reason: None }),
+            (
+                "disconnect",
+                r#"{"user":"ann"}"#,
+                ApiVerb::Disconnect { whom: user.clone(), code: None, reason: None },
+            ),
             (
                 "disconnect",
                 r#"{"user":"ann","code":4200,"reason":"moved"}"#,

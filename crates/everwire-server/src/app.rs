@@ -10,7 +10,7 @@ use everwire_engine::channel::Shared;
 use everwire_engine::inbox::Inbox;
 use everwire_engine::memory::Memory;
 use everwire_engine::node::{Node, Settings};
-use everwire_engine::ports::NoTokens;
+use everwire_engine::ports::{Authority, NoTokens};
 use everwire_engine::time::Entropy;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
@@ -129,7 +129,11 @@ fn node(config: &Config, shards: u16) -> Arc<Node> {
         connect_required: config.connect_required,
     };
     let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));
-    Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), entropy))
+    let authority: Arc<dyn Authority> = match &config.tokens {
+        Some(tokens) => tokens.clone(),
+        None => Arc::new(NoTokens),
+    };
+    Arc::new(Node::new(settings, shared, broker, authority, entropy))
 }
 
 /// Binds every address.

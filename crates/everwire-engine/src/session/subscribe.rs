@@ -82,8 +82,7 @@ impl Session {
         authority: &dyn Authority,
         now: Now,
     ) -> Result<Entrance, Deny> {
-        let entrance =
-            authority.check_entrance(token, now).map_err(|(code, text)| Deny::new(code, text))?;
+        let entrance = authority.check_entrance(token, now).map_err(|(code, text)| Deny::new(code, text))?;
         if *entrance.channel != *channel || entrance.user.as_deref() != self.user() {
             let text = format!("the token does not let {} in to {channel}", self.who());
             return Err(Deny::new(ErrorCode::PermissionDenied, text));

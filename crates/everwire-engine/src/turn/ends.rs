@@ -7,8 +7,8 @@ use everwire_proto::codes::CloseCode;
 use everwire_proto::ids::{ClientId, SessionKey};
 use everwire_proto::ws;
 
-use super::{Conn, Turn};
 use super::subscriptions::Joining;
+use super::{Conn, Turn};
 use crate::channel::Cell;
 use crate::inbox::{ConnKey, Expelled, Expulsion, HubKey};
 use crate::plant::{Bug, planted};

@@ -18,13 +18,7 @@ pub(super) fn over_ms(expires_at: u64, now: Now) -> u64 {
 
 impl Turn {
     /// A new token in place of the old one. What it no longer allows ends.
-    pub(super) fn refresh(
-        &mut self,
-        slot: u32,
-        id: Option<u64>,
-        token: &str,
-        now: Now,
-    ) -> Result<(), Deny> {
+    pub(super) fn refresh(&mut self, slot: u32, id: Option<u64>, token: &str, now: Now) -> Result<(), Deny> {
         let node = self.node.clone();
         let Some(conn) = self.conn(slot) else { return Ok(()) };
         let fresh = conn.session.ask_refresh(token, &*node.authority, now)?;

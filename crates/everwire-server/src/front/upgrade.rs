@@ -7,6 +7,7 @@ use axum::body::Body;
 use everwire_engine::entry::Form;
 use everwire_engine::turn::Peer;
 use everwire_proto::payload::Format;
+use everwire_proto::secret::Secret;
 use everwire_proto::ws::deflate::Agreed;
 use everwire_proto::ws::handshake::{self, Upgrade};
 use hyper::body::Incoming;
@@ -121,7 +122,11 @@ fn accept(
             let (protocol, format) = choose(&upgrade.protocols, upgrade.bearer.is_some())?;
             upgrade.deflate = upgrade.deflate.filter(|_| site.config.compression);
             let deflated = upgrade.deflate.is_some_and(Agreed::may_compress);
-            let token = upgrade.bearer.clone().or_else(|| bearer(headers)).map(String::into_boxed_str);
+            let token = upgrade
+                .bearer
+                .clone()
+                .or_else(|| bearer(headers))
+                .map(|token| Secret(token.into_boxed_str()));
             let peer = Peer { form: Form::new(format, deflated), token };
             Ok((upgrade, protocol, Purpose::Session(peer)))
         }
