@@ -23,4 +23,5 @@ mod sessions;
 mod shutdown;
 mod signposts;
 mod storm;
+mod tokens;
 mod upgrade;
