@@ -147,7 +147,8 @@ fn a_subscription_ends_with_its_own_token() {
     let subscribe = |id: u64, token: &str| {
         format!(r#"{{"type":"subscribe","id":{id},"channel":"token:{id}","token":"{token}"}}"#)
     };
-    let out = |channel: &str| format!(r#""type":"unsubscribed","channel":"{channel}","code":"token_expired""#);
+    let out =
+        |channel: &str| format!(r#""type":"unsubscribed","channel":"{channel}","code":"token_expired""#);
     assert!(world.ask(&subscribe(2, "40000 token:2")).contains(r#""expires_at":1700000040000"#));
     assert!(world.ask(&subscribe(3, "20000 token:3")).contains("subscribed"));
     assert!(world.ask(&subscribe(4, "20000 token:3")).contains("permission_denied"));

@@ -72,6 +72,16 @@ impl Tokens {
         }
     }
 
+    /// The keys.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// What is asked of every token.
+    pub fn demands(&self) -> &Demands {
+        &self.demands
+    }
+
     /// What a token says, if it is good.
     ///
     /// # Errors
