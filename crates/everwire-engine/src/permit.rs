@@ -97,6 +97,8 @@ impl fmt::Debug for Rule {
 pub struct Permit {
     /// Each of them adds; none takes away.
     pub rules: Box<[Rule]>,
+    /// Channels that the server subscribes it to; each is a right to subscribe too.
+    pub subscriptions: Box<[Box<str>]>,
     /// Channels at once, where the token allows fewer than the config.
     pub channels: Option<u32>,
     /// Commands a second, where the token allows fewer than the config.
@@ -104,6 +106,12 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Whether it allows it.
+    pub fn allows(&self, channel: &str, right: Right) -> bool {
+        let named = || right == Right::Subscribe && self.subscriptions.iter().any(|own| **own == *channel);
+        self.rule(channel, right).is_some() || named()
+    }
+
     /// The first rule that allows it.
     pub fn rule(&self, channel: &str, right: Right) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.allows(channel, right))

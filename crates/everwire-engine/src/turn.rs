@@ -5,6 +5,7 @@
 //! [`Turn::next_wake_ms`].
 
 mod answers;
+mod appointed;
 mod carry;
 mod ends;
 mod expiry;

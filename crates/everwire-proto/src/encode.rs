@@ -181,6 +181,14 @@ impl<W: Writer> Object<'_, W> {
             o.int("channels", connected.limits.channels.into());
             o.int("commands_per_second", connected.limits.commands_per_second.into());
         });
+        if !connected.subscriptions.is_empty() {
+            self.key("subscriptions").array(connected.subscriptions.len(), |w| {
+                for subscribed in connected.subscriptions {
+                    w.element();
+                    object(w, |o| o.subscribed(subscribed));
+                }
+            });
+        }
         self.int("reconnect_spread_ms", connected.reconnect_spread_ms);
     }
 

@@ -147,6 +147,8 @@ pub struct Connected<'a> {
     pub expires_at: Option<u64>,
     /// `limits`.
     pub limits: WireLimits,
+    /// What the server subscribed it to.
+    pub subscriptions: &'a [Subscribed<'a>],
     /// After an unannounced close, wait a random time up to this.
     pub reconnect_spread_ms: u64,
 }

@@ -157,6 +157,9 @@ const hears = {
   'connected.user'() {
     assert.equal(ready('connected.user').client.state, 'connected');
   },
+  'connected.subscribed'() {
+    assert.equal(ready('connected.subscribed').client.state, 'connected');
+  },
   'connected.push'() {
     assert.equal(ready('connected.push').client.id, ANN);
   },

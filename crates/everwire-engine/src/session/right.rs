@@ -47,7 +47,7 @@ impl fmt::Display for Ruling {
             Self::ToAnyone => "the namespace says \"anyone\"",
             Self::ToUsers => "the namespace says \"authenticated\", and there is a user",
             Self::ToOwner => "the namespace has user_channels, and the channel is this user's own",
-            Self::ByToken => "a rule of the token's `allow` names it",
+            Self::ByToken => "the token names it, in `allow` or in `channels`",
         })
     }
 }
@@ -69,6 +69,6 @@ pub fn rule_on(identity: &Identity, channel: &str, options: &Options, right: Rig
         (Who::Authenticated, false) => Ruling::NoUser,
         (Who::Token | Who::Deny, _) => Ruling::NotInToken,
     };
-    let allowed = identity.permit.as_ref().is_some_and(|permit| permit.rule(channel, right).is_some());
+    let allowed = identity.permit.as_ref().is_some_and(|permit| permit.allows(channel, right));
     if allowed { Ruling::ByToken } else { refused }
 }

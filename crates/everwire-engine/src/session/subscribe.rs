@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::command::Subscribe;
+use everwire_proto::position::Position;
 
 use super::{Deny, Ruling, Session, known_channel, position, rule_on};
 use crate::channel::{Namespaces, Options, Wanted};
@@ -27,6 +28,8 @@ pub struct SubscribeAsk {
     pub by_token: bool,
     /// When that token ends, ms since 1970 UTC.
     pub expires_at: Option<u64>,
+    /// Nobody asked: the server does it, and tells.
+    pub by_server: bool,
 }
 
 impl Session {
@@ -46,12 +49,7 @@ impl Session {
             Some(_) => self.not_denied(&ask.channel, namespaces)?,
             None => self.channel(&ask.channel, namespaces, Right::Subscribe)?,
         };
-        if subscribed >= limit as usize && !planted(Bug::EndlessChannels) {
-            let text = format!(
-                "this connection has {subscribed} channels, and {limit} is the limit; unsubscribe first"
-            );
-            return Err(Deny::new(ErrorCode::LimitExceeded, text));
-        }
+        check_room(subscribed, limit)?;
         if ask.max_rate.is_some() {
             let text = "`max_rate` is not offered by this server; subscribe without it";
             return Err(Deny::new(ErrorCode::NotAvailable, text));
@@ -71,6 +69,29 @@ impl Session {
             mute: ask.echo == Some(false),
             by_token: entrance.is_some(),
             expires_at: entrance.and_then(|entrance| entrance.expires_at),
+            by_server: false,
+        })
+    }
+
+    /// Checks a subscription that a token asks for.
+    pub fn ask_appointed(
+        &self,
+        channel: &str,
+        since: Option<Position>,
+        namespaces: &Namespaces,
+        (subscribed, limit): (usize, u32),
+    ) -> Result<SubscribeAsk, Deny> {
+        let options = self.channel(channel, namespaces, Right::Subscribe)?.clone();
+        check_room(subscribed, limit)?;
+        let wanted = Wanted { since, rewind: None };
+        Ok(SubscribeAsk {
+            options,
+            wanted,
+            watch: false,
+            mute: false,
+            by_token: false,
+            expires_at: None,
+            by_server: true,
         })
     }
 
@@ -98,4 +119,13 @@ impl Session {
             _ => Ok(options),
         }
     }
+}
+
+fn check_room(subscribed: usize, limit: u32) -> Result<(), Deny> {
+    if subscribed < limit as usize || planted(Bug::EndlessChannels) {
+        return Ok(());
+    }
+    let text =
+        format!("this connection has {subscribed} channels, and {limit} is the limit; unsubscribe first");
+    Err(Deny::new(ErrorCode::LimitExceeded, text))
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use everwire_proto::codes::{CloseCode, ErrorCode};
 use everwire_proto::command::{Command, Connect};
 use everwire_proto::payload::Payload;
-use everwire_proto::reply::{Connected, Outgoing, WireLimits};
+use everwire_proto::reply::{Connected, Outgoing, Subscribed, WireLimits};
 
 use super::Turn;
 use super::answers::Pending;
@@ -107,6 +107,7 @@ impl Turn {
         };
         let at = self.conn_key(slot);
         let (user, expires_at) = (ask.identity.user.clone(), ask.identity.expires_at);
+        let permit = ask.identity.permit.clone();
         let resumed = ask.resume.map(|key| {
             let key = key?;
             node.resume(key, user.as_deref(), at, now).map(|client| (client, key))
@@ -131,13 +132,21 @@ impl Turn {
         self.hub.name(slot, client);
         // The id of another first command is for that command's own reply.
         let id = connect.and(id);
-        self.say_connected(slot, id, resumed.map(|r| r.is_some()));
+        let resumed = resumed.map(|r| r.is_some());
+        let say = |turn: &mut Self, bodies: &[Subscribed<'_>]| turn.say_connected(slot, id, resumed, bodies);
+        self.connect_with(slot, permit.as_ref(), &ask.since, say, now);
         let over = expires_at.map_or(u64::MAX, |at| over_ms(at, now));
         self.arm(slot, over.min(now.mono_ms + node.settings.times.heartbeat_ms));
         true
     }
 
-    fn say_connected(&mut self, slot: u32, id: Option<u64>, resumed: Option<bool>) {
+    fn say_connected(
+        &mut self,
+        slot: u32,
+        id: Option<u64>,
+        resumed: Option<bool>,
+        subscriptions: &[Subscribed<'_>],
+    ) {
         let node = self.node.clone();
         let Some(conn) = self.conn(slot) else { return };
         let (session, limits) = (&conn.session, &node.settings.limits);
@@ -155,6 +164,7 @@ impl Turn {
                 channels: session.most_channels(limits),
                 commands_per_second: session.command_rate(limits).0,
             },
+            subscriptions,
             reconnect_spread_ms: node.settings.times.reconnect_spread_ms,
         };
         self.say(slot, id, &Outgoing::Connected(connected));

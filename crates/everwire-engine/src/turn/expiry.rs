@@ -22,13 +22,14 @@ impl Turn {
         let node = self.node.clone();
         let Some(conn) = self.conn(slot) else { return Ok(()) };
         let fresh = conn.session.ask_refresh(token, &*node.authority, now)?;
-        let expires_at = fresh.expires_at;
+        let (expires_at, permit) = (fresh.expires_at, fresh.permit.clone());
         conn.session.refresh(fresh);
         self.reply(slot, id, &Outgoing::Refreshed { expires_at });
         if let Some(expires_at) = expires_at {
             self.arm_sooner(slot, over_ms(expires_at, now));
         }
         self.leave_forbidden(slot, now);
+        self.appoint_new(slot, permit.as_ref(), now);
         Ok(())
     }
 

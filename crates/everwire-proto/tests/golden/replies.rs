@@ -85,14 +85,27 @@ fn connected() -> Vec<Case> {
         heartbeat_ms: 25_000,
         expires_at: None,
         limits: WireLimits { message_bytes: 65_536, channels: 256, commands_per_second: 50 },
+        subscriptions: &[],
         reconnect_spread_ms: 3_000,
     };
+    let own = Subscribed {
+        channel: "user:ann",
+        position: Some(at("e1", 9)),
+        recovered: Some(true),
+        replaying: Some(2),
+        presence: None,
+        expires_at: None,
+    };
+    let news =
+        Subscribed { channel: "news", position: None, recovered: None, replaying: None, ..own.clone() };
+    let told = Connected { user: Some("ann"), subscriptions: keep([own, news]), ..first.clone() };
     let user = Connected { user: Some("ann"), expires_at: Some(1_800_000_000_000), ..first.clone() };
     let resumed = Connected { resumed: Some(true), node: "n2", ..first.clone() };
     let fresh = Connected { client: bob(), resumed: Some(false), reconnect_spread_ms: 0, ..resumed.clone() };
     vec![
         case("connected", 1, Outgoing::Connected(first.clone())),
         case("connected.user", 1, Outgoing::Connected(user)),
+        case("connected.subscribed", 1, Outgoing::Connected(told)),
         case("connected.resumed", 2, Outgoing::Connected(resumed)),
         case("connected.fresh", 2, Outgoing::Connected(fresh)),
         case("connected.push", None, Outgoing::Connected(first)),

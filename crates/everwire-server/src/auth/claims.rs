@@ -24,6 +24,8 @@ const NAME_BYTES: usize = 255;
 const INFO_BYTES: usize = 1_024;
 /// Lines of `allow`.
 const RULES: usize = 64;
+/// Names in `channels`.
+const SUBSCRIPTIONS: usize = 64;
 
 /// What a good token says. Its `Debug` shows nothing of it.
 #[derive(Deserialize)]
@@ -38,6 +40,7 @@ pub struct Claims {
     info: Option<Value>,
     allow: Option<Allow>,
     limits: Option<OwnLimits>,
+    channels: Option<Vec<String>>,
     channel: Option<String>,
 }
 
@@ -156,7 +159,7 @@ impl Claims {
         }
         Ok(Identity {
             expires_at: self.expires_at(),
-            permit: permit(self.allow, self.limits)?.map(Arc::new),
+            permit: permit(self.allow, self.limits, self.channels)?.map(Arc::new),
             info: self.info.as_ref().map(info).transpose()?,
             user: self.sub.map(Into::into),
             token_id: self.jti.map(Into::into),
@@ -179,7 +182,11 @@ fn info(value: &Value) -> Result<Arc<Payload>, Fault> {
     Ok(Arc::new(Payload::Json(Bytes::from(text))))
 }
 
-fn permit(allow: Option<Allow>, limits: Option<OwnLimits>) -> Result<Option<Permit>, Fault> {
+fn permit(
+    allow: Option<Allow>,
+    limits: Option<OwnLimits>,
+    channels: Option<Vec<String>>,
+) -> Result<Option<Permit>, Fault> {
     let mut rules = Vec::new();
     for (pattern, words) in allow.map(|allow| allow.0).unwrap_or_default() {
         let rights: Option<Vec<_>> = words.iter().map(|word| Right::parse(word)).collect();
@@ -189,11 +196,23 @@ fn permit(allow: Option<Allow>, limits: Option<OwnLimits>) -> Result<Option<Perm
     if rules.len() > RULES {
         return Err(Fault::Allow);
     }
+    let subscriptions = subscriptions(channels.unwrap_or_default())?;
     let limits = limits.unwrap_or(OwnLimits { channels: None, commands_per_second: None });
     let OwnLimits { channels, commands_per_second } = limits;
     if channels == Some(0) || commands_per_second == Some(0) {
         return Err(Fault::Claims);
     }
-    let permit = Permit { rules: rules.into(), channels, commands_per_second };
+    let permit = Permit { rules: rules.into(), subscriptions, channels, commands_per_second };
     Ok((permit != Permit::default()).then_some(permit))
+}
+
+/// Good names, each once.
+fn subscriptions(channels: Vec<String>) -> Result<Box<[Box<str>]>, Fault> {
+    let mut names: Vec<Box<str>> = channels.into_iter().map(Into::into).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.len() > SUBSCRIPTIONS || names.iter().any(|name| ChannelName::check(name).is_err()) {
+        return Err(Fault::Channels);
+    }
+    Ok(names.into())
 }

@@ -34,6 +34,9 @@ pub enum Fault {
         "`allow` must be {{\"<channel or prefix*>\": [\"subscribe\", \"publish\", \"presence\", \"history\"]}} with at most 64 lines"
     )]
     Allow,
+    /// `channels`.
+    #[error("`channels` must be a list of at most 64 names of channels")]
+    Channels,
     /// `info`.
     #[error("`info` is over 1 KiB")]
     Info,
@@ -71,7 +74,7 @@ impl Fault {
             Self::Header | Self::Critical | Self::Typ => "header",
             Self::NoKey => "no_key",
             Self::Signature => "signature",
-            Self::Claims | Self::Allow | Self::Info => "claims",
+            Self::Claims | Self::Allow | Self::Channels | Self::Info => "claims",
             Self::NoEnd => "no_end",
             Self::Expired => "expired",
             Self::TooEarly => "too_early",

@@ -302,3 +302,68 @@ fn a_token_for_one_channel_lets_in_to_it_until_its_end() {
     api(&world, "publish", &json!({ "channel": "token:1", "data": 2 }));
     assert_eq!(peer.json()["channel"], "token:1");
 }
+
+#[test]
+fn a_token_names_channels_that_the_server_subscribes_to() {
+    let world = guarded();
+    let publish = |channel: &str, n: u64| api(&world, "publish", &json!({ "channel": channel, "data": n }));
+    let epoch = publish("token:1", 1)["position"]["epoch"].clone();
+    (2..4).for_each(|n| drop(publish("token:1", n)));
+    let names = ["user:ann", "token:1", "deny:1", "other:1", "open:1", "open:1", "user:bob"];
+    let mut peer = world.open("/ws");
+    let all = token(Some("ann"), &json!({ "channels": names }));
+    let since =
+        json!({ "token:1": { "epoch": epoch, "offset": 1 }, "auth:1": { "epoch": epoch, "offset": 9 } });
+    let connect = json!({ "type": "connect", "id": 1, "token": all, "since": since });
+    let connected = peer.ask(&connect.to_string());
+    let told = |name: &str| {
+        let all = connected["subscriptions"].as_array().unwrap();
+        all.iter().find(|one| one["channel"] == name).cloned()
+    };
+    assert_eq!(connected["subscriptions"].as_array().unwrap().len(), 3, "{connected}");
+    assert_eq!(told("open:1").unwrap()["position"]["offset"], 0);
+    assert!(told("user:ann").is_some());
+    let recovered = told("token:1").unwrap();
+    assert_eq!((&recovered["recovered"], &recovered["replaying"]), (&true.into(), &2.into()), "{recovered}");
+    // What can't be is told, each once; and the replay comes.
+    let mut heard: Vec<_> = (0..5).map(|_| peer.json()).collect();
+    heard.sort_by_key(|one| (one["channel"].to_string(), one["offset"].as_u64()));
+    let brief: Vec<_> =
+        heard.iter().map(|one| (one["channel"].as_str().unwrap(), &one["code"], &one["data"])).collect();
+    let null = json!(null);
+    assert_eq!(
+        brief,
+        [
+            ("deny:1", &json!("permission_denied"), &null),
+            ("other:1", &json!("unknown_channel"), &null),
+            ("token:1", &null, &json!(2)),
+            ("token:1", &null, &json!(3)),
+            ("user:bob", &json!("permission_denied"), &null),
+        ]
+    );
+    publish("user:ann", 7);
+    assert_eq!(peer.json()["data"], 7);
+    assert_eq!(peer.ask(r#"{"type":"subscribe","id":2,"channel":"token:1"}"#)["code"], "already_subscribed");
+    assert_eq!(peer.ask(r#"{"type":"history","id":3,"channel":"token:1"}"#)["code"], "permission_denied");
+    assert_eq!(peer.ask(r#"{"type":"unsubscribe","id":4,"channel":"open:1"}"#)["type"], "unsubscribed");
+    // A new token names others: what it does not name and nothing else allows ends, what is new begins.
+    let fresh = token(Some("ann"), &json!({ "channels": ["token:2"] }));
+    assert_eq!(
+        peer.ask(&json!({ "type": "refresh", "id": 5, "token": fresh }).to_string())["type"],
+        "refreshed"
+    );
+    let out = peer.json();
+    assert_eq!((&out["type"], &out["channel"]), (&"unsubscribed".into(), &"token:1".into()), "{out}");
+    let begun = peer.json();
+    assert_eq!((&begun["type"], &begun["channel"]), (&"subscribed".into(), &"token:2".into()), "{begun}");
+    publish("token:1", 8);
+    publish("token:2", 9);
+    assert_eq!(peer.json()["data"], 9);
+    // The limit of the connection holds for these too.
+    let names: Vec<_> = (0..3).map(|n| format!("token:{n}")).collect();
+    let few = token(Some("ann"), &json!({ "channels": names, "limits": { "channels": 2 } }));
+    let (mut peer, connected) = self::connect(&world, &few);
+    assert_eq!(connected["subscriptions"].as_array().unwrap().len(), 2);
+    let out = peer.json();
+    assert_eq!((&out["channel"], &out["code"]), (&"token:2".into(), &"limit_exceeded".into()), "{out}");
+}
