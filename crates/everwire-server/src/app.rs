@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::auth::Tickets;
 use crate::clock::Clock;
 use crate::config::{Config, PORT};
 use crate::listen::Listen;
@@ -108,7 +109,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         threads.push(thread);
     }
     let port = addrs.first().map_or(PORT, SocketAddr::port);
-    let site = Arc::new(Site { config, node, clock, port, shards: doors, told: Told::default() });
+    let (tickets, told) = (Tickets::default(), Told::default());
+    let site = Arc::new(Site { config, node, clock, port, shards: doors, tickets, told });
     let (stop, stopped) = watch::channel(false);
     let router = http::router(site.clone());
     for listener in listeners {

@@ -10,6 +10,7 @@ mod key;
 mod parts;
 mod revoked;
 mod sign;
+mod tickets;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use self::fault::Fault;
 pub use self::key::{Algorithm, Key, KeyFault};
 pub use self::revoked::{Revoked, TooMany};
 pub use self::sign::{Wanted, sign};
+pub use self::tickets::{AllOut, TICKET_MS, Tickets};
 
 /// A token longer than this is not looked at.
 pub const TOKEN_BYTES: usize = 8 * 1024;

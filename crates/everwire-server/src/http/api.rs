@@ -188,13 +188,14 @@ pub(super) fn is_local(site: &Site, peer: IpAddr, headers: &HeaderMap) -> bool {
     site.config.mode == Mode::Dev && peer.to_canonical().is_loopback() && ours
 }
 
+/// What stands behind `Bearer` in `Authorization`.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, key) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+}
+
 fn check_key(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Refusal> {
-    let bearer = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    let bearer = bearer.and_then(|v| {
-        let (scheme, key) = v.split_at_checked(7)?;
-        scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
-    });
-    match bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes)) {
+    match bearer(headers).or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes)) {
         // All keys are compared, so that the time does not tell which one it was.
         Some(key) if site.config.api_keys.iter().fold(false, |yes, k| yes | k.matches(key)) => Ok(()),
         Some(_) => Err(deny(ErrorCode::Unauthorized, "this API key is not known here")),
@@ -225,11 +226,18 @@ fn refusal(status: StatusCode, deny: &Deny) -> Response<Body> {
     response
 }
 
+/// A refusal with the status of its code.
+pub(crate) fn refuse_with(deny: Deny) -> Response<Body> {
+    let (status, deny) = of(deny);
+    refusal(status, &deny)
+}
+
 /// A refusal that is no command's: an unknown path, a broken head.
 pub(crate) fn refuse(status: StatusCode, words: &str) -> Response<Body> {
     let code = match status {
         StatusCode::FORBIDDEN => ErrorCode::PermissionDenied,
         StatusCode::NOT_FOUND => ErrorCode::UnknownType,
+        StatusCode::UNAUTHORIZED => ErrorCode::TokenInvalid,
         _ => ErrorCode::BadRequest,
     };
     refusal(status, &Deny::new(code, words))

@@ -7,10 +7,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use everwire_client::{Dial, Message};
 use everwire_server::auth::{Wanted, sign};
 use everwire_server::config::Config;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::guarded::{OLD_SECRET, api, config, connect, guarded, key, now_s, session, token, until};
 use crate::peer::{Peer, dial};
+use crate::wire::upgrade_lines;
 use crate::world::{world, world_with};
 
 #[test]
@@ -366,4 +367,37 @@ fn a_token_names_channels_that_the_server_subscribes_to() {
     assert_eq!(connected["subscriptions"].as_array().unwrap().len(), 2);
     let out = peer.json();
     assert_eq!((&out["channel"], &out["code"]), (&"token:2".into(), &"limit_exceeded".into()), "{out}");
+}
+
+#[test]
+fn a_ticket_stands_in_a_url_once() {
+    let world = guarded();
+    let ask = |lines: &str| {
+        let (head, body) = world.http("POST", "/ticket", lines, "");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        (head.split(' ').nth(1).unwrap().to_owned(), body)
+    };
+    let ann = token(Some("ann"), &json!({}));
+    let by = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let (status, given) = ask(&by(&ann));
+    assert_eq!((status.as_str(), &given["expires_in_ms"]), ("200", &30_000.into()), "{given}");
+    let path = format!("/ws?x=1&ticket={}", given["ticket"].as_str().unwrap());
+    let mut peer = world.open(&path);
+    assert_eq!(peer.ask(r#"{"type":"connect","id":1}"#)["user"], "ann");
+    for used in [path.as_str(), "/ws?ticket=", "/ws?ticket=AAAAAAAAAAAAAAAAAAAAAA", "/ws?ticket=a.b.c"] {
+        let mut wire = world.dial();
+        wire.raw(format!("{}\r\n", upgrade_lines(used)).as_bytes());
+        wire.read_head();
+        assert_eq!(wire.status(), "401", "{used}");
+        assert!(wire.read_body().contains("\"token_invalid\""), "{used}");
+    }
+    let (status, error) = ask(&by(&format!("{ann}x")));
+    assert_eq!((status.as_str(), &error["code"]), ("401", &"token_invalid".into()));
+    let (status, error) = ask(&by(&until(Some("ann"), 1, &json!({}))));
+    assert_eq!((status.as_str(), &error["code"]), ("401", &"token_expired".into()));
+    let (status, error) = ask("");
+    assert_eq!((status.as_str(), &error["code"]), ("401", &"unauthorized".into()));
+    let (status, error) = ask(&format!("{}Origin: https://evil.example\r\n", by(&ann)));
+    assert_eq!((status.as_str(), &error["code"]), ("403", &"permission_denied".into()));
+    assert!(world.http("GET", "/ticket", "", "").0.starts_with("http/1.1 405"));
 }
