@@ -1,5 +1,9 @@
 //! Every limit of a node and of a connection, with its default.
 
+/// Clocks of two machines may differ by so much: a token is good so long before its `nbf` and after its `exp`, and a
+/// connection lives so long behind it. Below the 5 s that the contract allows.
+pub const LEEWAY_MS: u64 = 2_000;
+
 /// Limits that hold for each connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {

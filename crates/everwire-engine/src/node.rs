@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::channel::{Cell, Namespaces, Options, Shared};
 use crate::hashes::{NamedMap, Seeded};
-use crate::inbox::{ConnKey, Inbox, Item};
+use crate::inbox::{ConnKey, Expulsion, Inbox, Item};
 use crate::limits::{ConnectionLimits, Times};
 use crate::name::ChannelName;
 use crate::plant::{Bug, planted};
@@ -18,6 +18,9 @@ use crate::ports::{Authority, Broker};
 use crate::time::{Entropy, Now};
 
 const STRIPES: usize = 64;
+
+/// Ended sessions that one sweep forgets: it must not hold up a shard.
+const FORGOTTEN: usize = 20_000;
 
 /// Settings that do not change while the node runs.
 #[derive(Clone, Debug)]
@@ -150,6 +153,14 @@ impl Node {
         &self.shared.inboxes[usize::from(shard)]
     }
 
+    /// Ends connections, on whichever shard they are: their shards do it in their next turn.
+    pub fn expel(&self, expulsion: Expulsion) {
+        let expulsion = Arc::new(expulsion);
+        for inbox in &self.shared.inboxes {
+            inbox.push(Item::Expel(expulsion.clone()));
+        }
+    }
+
     /// A number that no other connection of this node's life has.
     pub fn next_holder(&self) -> u64 {
         self.holders.fetch_add(1, Ordering::Relaxed)
@@ -253,7 +264,7 @@ impl Node {
             cell.sweep(now);
         }
         self.make_room(now);
-        self.forget_ended(now);
+        self.forget_ended(now, FORGOTTEN);
     }
 
     /// A new session takes its seat.
@@ -301,6 +312,8 @@ impl Node {
             seat.ended_ms = Some(now.mono_ms);
         }
         lock(&self.ended).push_back((now.mono_ms, key));
+        // Whoever adds one takes more than one away, so that the tables never grow beyond the limit.
+        self.forget_ended(now, 4);
     }
 
     /// When this session was last resumed; `None` where it is not seated anew since.
@@ -314,9 +327,10 @@ impl Node {
         lock(&self.seats).len()
     }
 
-    fn forget_ended(&self, now: Now) {
+    /// Forgets the oldest ended sessions that are too many or too old, at most so many of them.
+    fn forget_ended(&self, now: Now, at_once: usize) {
         let most = self.shared.limits.ended_sessions.max(self.most_live.load(Ordering::Relaxed));
-        loop {
+        for _ in 0..at_once {
             let key = {
                 let mut ended = lock(&self.ended);
                 let Some(&(at, key)) = ended.front() else { return };

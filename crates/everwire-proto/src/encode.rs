@@ -136,6 +136,7 @@ impl<W: Writer> Object<'_, W> {
         if let Some(summary) = &subscribed.presence {
             object(self.key(key!("presence")), |o| o.summary(summary, true));
         }
+        self.maybe(key!("expires_at"), subscribed.expires_at, Self::int);
     }
 
     /// The version stands last, but first in a page.
@@ -188,6 +189,14 @@ impl<W: Writer> Object<'_, W> {
             o.int(key!("channels"), connected.limits.channels.into());
             o.int(key!("commands_per_second"), connected.limits.commands_per_second.into());
         });
+        if !connected.subscriptions.is_empty() {
+            self.key(key!("subscriptions")).array(connected.subscriptions.len(), |w| {
+                for subscribed in connected.subscriptions {
+                    w.element();
+                    object(w, |o| o.subscribed(subscribed));
+                }
+            });
+        }
         self.int(key!("reconnect_spread_ms"), connected.reconnect_spread_ms);
     }
 
@@ -202,7 +211,7 @@ impl<W: Writer> Object<'_, W> {
                 self.maybe(key!("retry_after_ms"), *retry_after_ms, Self::int);
                 self.maybe(key!("position"), *position, Self::position);
             }
-            Outgoing::Refreshed { expires_at } => self.int(key!("expires_at"), *expires_at),
+            Outgoing::Refreshed { expires_at } => self.maybe(key!("expires_at"), *expires_at, Self::int),
             Outgoing::Subscribed(subscribed) => self.subscribed(subscribed),
             Outgoing::Unsubscribed { channel, because } => {
                 self.str(key!("channel"), channel);

@@ -10,6 +10,7 @@ use crate::command::{Command, Connect, History, Publish, Refusal, Request, Since
 use crate::ids::is_wire_id;
 use crate::payload::{Data, Format};
 use crate::position::MAX_INTEGER;
+use crate::secret::Secret;
 
 /// Deepest nesting of a payload.
 pub(crate) const MAX_DEPTH: usize = 64;
@@ -95,7 +96,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A key that stands twice.
-    fn doubled(&self) -> Option<&str> {
+    pub(crate) fn doubled(&self) -> Option<&str> {
         if !self.met {
             return None;
         }
@@ -118,7 +119,7 @@ impl<'a> Fields<'a> {
         Some(self.list.swap_remove(at))
     }
 
-    fn text(&mut self, key: &str) -> Result<Option<Cow<'a, str>>, Bad> {
+    pub(crate) fn text(&mut self, key: &str) -> Result<Option<Cow<'a, str>>, Bad> {
         match self.take(key).map(|f| f.value) {
             None => Ok(None),
             Some(Value::Str(text)) => Ok(Some(text)),
@@ -131,7 +132,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A string of at most `limit` bytes.
-    fn short_text(&mut self, key: &str, limit: usize) -> Result<Option<Cow<'a, str>>, Bad> {
+    pub(crate) fn short_text(&mut self, key: &str, limit: usize) -> Result<Option<Cow<'a, str>>, Bad> {
         let text = self.text(key)?;
         match &text {
             Some(t) if t.len() > limit => {
@@ -149,7 +150,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn integer(&mut self, key: &str) -> Result<Option<u64>, Bad> {
+    pub(crate) fn integer(&mut self, key: &str) -> Result<Option<u64>, Bad> {
         match self.take(key).map(|f| f.value) {
             None => Ok(None),
             Some(Value::Int(n)) if n <= MAX_INTEGER => Ok(Some(n)),
@@ -363,17 +364,17 @@ pub(crate) fn verb_request<'a>(
 fn command<'a>(verb: &str, mut f: Fields<'a>) -> Result<Command<'a>, Bad> {
     Ok(match verb {
         "connect" => Command::Connect(Connect {
-            token: f.text("token")?,
+            token: f.text("token")?.map(Secret),
             name: f.short_text("name", 64)?,
             version: f.short_text("version", 64)?,
             heartbeat: f.flag("heartbeat")?.unwrap_or(false),
-            resume: f.text("resume")?,
+            resume: f.text("resume")?.map(Secret),
             since: f.since_map()?,
         }),
-        "refresh" => Command::Refresh { token: f.must_text("token")? },
+        "refresh" => Command::Refresh { token: Secret(f.must_text("token")?) },
         "subscribe" => Command::Subscribe(Subscribe {
             channel: f.channel()?,
-            token: f.text("token")?,
+            token: f.text("token")?.map(Secret),
             since: f.since("since")?,
             rewind: f.integer("rewind")?,
             presence: f.flag("presence")?.unwrap_or(false),

@@ -10,13 +10,14 @@ use everwire_engine::channel::Shared;
 use everwire_engine::inbox::Inbox;
 use everwire_engine::memory::Memory;
 use everwire_engine::node::{Node, Settings};
-use everwire_engine::ports::NoTokens;
+use everwire_engine::ports::{Authority, NoTokens};
 use everwire_engine::time::Entropy;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::auth::Tickets;
 use crate::clock::Clock;
 use crate::config::{Config, PORT};
 use crate::listen::Listen;
@@ -111,7 +112,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         threads.push(thread);
     }
     let port = addrs.first().map_or(PORT, SocketAddr::port);
-    let site = Arc::new(Site { config, node, clock, port, shards: doors, told: Told::default() });
+    let (tickets, told) = (Tickets::default(), Told::default());
+    let site = Arc::new(Site { config, node, clock, port, shards: doors, tickets, told });
     let (stop, stopped) = watch::channel(false);
     let router = http::router(site.clone());
     for listener in listeners {
@@ -133,7 +135,11 @@ fn node(config: &Config, shards: u16) -> Arc<Node> {
         connect_required: config.connect_required,
     };
     let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));
-    Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), entropy))
+    let authority: Arc<dyn Authority> = match &config.tokens {
+        Some(tokens) => tokens.clone(),
+        None => Arc::new(NoTokens),
+    };
+    Arc::new(Node::new(settings, shared, broker, authority, entropy))
 }
 
 /// What the kernel may take for a connection before it goes out; connections have it from their listener. Without it the

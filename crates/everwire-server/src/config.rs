@@ -1,12 +1,16 @@
 //! What the server was told to be: checked, immutable, one struct.
 
 mod section;
+mod tokens;
 mod file;
+
+use std::sync::Arc;
 
 use everwire_engine::channel::{Namespaces, Who};
 use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
 use everwire_proto::ws::origin;
 
+use crate::auth::Tokens;
 use crate::listen::Listen;
 
 pub use self::section::{Fault, Faults};
@@ -109,6 +113,8 @@ pub struct Config {
     pub pages: bool,
     /// Keys of the HTTP API.
     pub api_keys: Vec<ApiKey>,
+    /// What knows tokens; `None`: no token can be accepted.
+    pub tokens: Option<Arc<Tokens>>,
     /// Shards; 0: one per core.
     pub shards: u16,
 }
@@ -132,6 +138,7 @@ impl Config {
             echo: true,
             pages: true,
             api_keys: Vec::new(),
+            tokens: None,
             shards: 0,
         }
     }

@@ -7,6 +7,7 @@ mod wire;
 mod peer;
 mod world;
 mod process;
+mod guarded;
 mod siege;
 
 mod bad_commands;
@@ -23,4 +24,6 @@ mod sessions;
 mod shutdown;
 mod signposts;
 mod storm;
+mod token_line;
+mod tokens;
 mod upgrade;
