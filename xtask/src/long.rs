@@ -20,6 +20,12 @@ fn simulation(root: &Path, seeds: Option<u64>, from: Option<u64>, steps: Option<
     given.fold(Call::new(root, words), |call, (name, value)| call.with(name, value.to_string()))
 }
 
+/// Ends a server by kill -9 so many times, and looks for what is lost.
+pub fn crash(root: &Path, times: u64) -> Result<()> {
+    let words = "cargo test --locked -p everwire-server --release --test integration -- kill_9 --nocapture";
+    Call::new(root, words).with("EVERWIRE_CRASHES", times.to_string()).run()
+}
+
 /// Runs `everwire bench` of a fresh release build; it ends with 1 where a goal is missed.
 pub fn bench(root: &Path, words: &[String]) -> Result<()> {
     let binary = server::build(root, true)?;

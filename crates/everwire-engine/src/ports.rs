@@ -17,10 +17,15 @@ use crate::time::Now;
 /// Where an answer goes: this shard's inbox, under this number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// The asking shard.
+    /// The asking shard, or [`Ticket::DESK`].
     pub shard: u16,
     /// The number it will find in [`crate::inbox::Item::Answer`].
     pub number: u64,
+}
+
+impl Ticket {
+    /// Whoever is no shard asks here, such as the HTTP API; the broker knows where its answers go.
+    pub const DESK: u16 = u16::MAX;
 }
 
 /// What a broker can be asked.

@@ -19,7 +19,7 @@ use everwire_proto::position::Position;
 use everwire_proto::secret::Secret;
 
 pub use connect::ConnectAsk;
-pub use history::{HistoryAsk, checked_query};
+pub use history::{HISTORY_BYTES, HistoryAsk, checked_query};
 pub use presence::{PresenceAsk, StateAsk, checked_page, member_token};
 pub use publish::{PublishAsk, draft_for_backend};
 pub use right::{Ruling, rule_on};

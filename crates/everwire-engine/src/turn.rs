@@ -40,7 +40,7 @@ use crate::hub::Hub;
 use crate::inbox::{ConnKey, HubKey, Item};
 use crate::node::{Counters, Node};
 use crate::plant::{Bug, planted};
-use crate::session::{Deny, Phase, Session};
+use crate::session::{Deny, HISTORY_BYTES, Phase, Session};
 use crate::time::Now;
 
 /// Bytes said in one turn before the shell is asked to flush first.
@@ -83,11 +83,19 @@ struct Conn {
     /// The tick at which the wheel looks at it; entries for other ticks are stale.
     tick: u64,
     held: Option<Held>,
+    /// Pages of history that were asked for and are on their way.
+    coming: u8,
     /// It has left its channels and its seat.
     ended: bool,
     waiting: Option<Box<Waiting>>,
     /// Channels that it is in by a token of their own, and when that ends.
     entered: Option<Entrances>,
+}
+
+impl Conn {
+    fn coming_bytes(&self) -> usize {
+        usize::from(self.coming) * HISTORY_BYTES
+    }
 }
 
 /// Why a connection is held.
@@ -198,9 +206,16 @@ impl Turn {
         self.hub.open(slot, peer.form);
         self.hub.name(slot, client);
         let generation = self.generations[at];
-        let (held, waiting, entered) = (None, None, None);
-        self.conns[at] =
-            Some(Box::new(Conn { session, generation, tick: 0, held, ended: false, waiting, entered }));
+        self.conns[at] = Some(Box::new(Conn {
+            session,
+            generation,
+            tick: 0,
+            held: None,
+            coming: 0,
+            ended: false,
+            waiting: None,
+            entered: None,
+        }));
         self.count += 1;
         self.arm(slot, now.mono_ms + self.node.settings.times.connect_ms);
     }
@@ -309,6 +324,8 @@ impl Turn {
         if matches!(conn.session.phase, Phase::Closing(_)) {
             return Flow::Stop;
         }
+        // And what it has asked for: it can't be refused when it comes.
+        let waiting = waiting + conn.coming_bytes();
         if conn.held.is_none() && waiting > limit / 2 {
             conn.held = Some(Held::Outbox);
             self.held.push(slot);
@@ -396,7 +413,8 @@ impl Turn {
         let limit = self.node.settings.limits.outbox_bytes as usize;
         let mut held = std::mem::take(&mut self.held);
         held.retain(|slot| {
-            let still = self.hub.waiting_bytes(*slot) > limit / 2;
+            let coming = self.conn(*slot).map_or(0, |conn| conn.coming_bytes());
+            let still = self.hub.waiting_bytes(*slot) + coming > limit / 2;
             if !still && self.conn(*slot).is_some_and(|c| c.held == Some(Held::Outbox)) {
                 self.release(*slot);
             }

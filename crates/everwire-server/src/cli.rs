@@ -34,6 +34,9 @@ pub enum Verb {
         /// Admit pages of this origin too, such as http://mybox.local:8765; may be repeated
         #[arg(long, value_name = "ORIGIN", value_parser = read_origin)]
         origin: Vec<String>,
+        /// Keep the history of channels in this folder, so that a restart goes on with it
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
     },
     /// Run with a config file; what it does not allow is denied
     Serve {
@@ -52,6 +55,12 @@ pub enum Verb {
     },
     /// Say who may do what in a channel, and which rule decides
     Explain(Explain),
+    /// Look at the history of a server that does not run, or repair it
+    History {
+        /// What to do
+        #[command(subcommand)]
+        task: HistoryTask,
+    },
     /// Measure a server: this one, or any other that speaks WebSocket
     Bench {
         /// What to measure
@@ -63,6 +72,21 @@ pub enum Verb {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// What to do with a history.
+#[derive(Debug, Subcommand)]
+pub enum HistoryTask {
+    /// Read all of it, and tell what is damaged
+    Check {
+        /// The folder
+        dir: PathBuf,
+    },
+    /// Save what can be read of a damaged one; the old files are kept aside
+    Repair {
+        /// The folder
+        dir: PathBuf,
     },
 }
 

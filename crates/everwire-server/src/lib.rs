@@ -10,6 +10,7 @@ pub mod auth;
 pub mod config;
 pub mod cli;
 pub mod told;
+pub mod desk;
 pub mod shard;
 pub mod site;
 pub mod banner;

@@ -7,6 +7,7 @@ use everwire_engine::node::Node;
 use crate::auth::Tickets;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::desk::Desk;
 use crate::shard::{Arrival, Intake};
 use crate::told::{Reason, Told};
 
@@ -25,6 +26,8 @@ pub struct Site {
     pub shards: Vec<Arc<Intake>>,
     /// Tickets for URLs that are out.
     pub tickets: Tickets,
+    /// Where requests wait for the broker.
+    pub desk: Desk,
     /// What the log tells of refused requests.
     pub told: Told,
 }

@@ -10,7 +10,7 @@ use crate::channel::{HistoryQuery, Namespaces, Options};
 use crate::permit::Right;
 
 /// A page holds at most so many bytes.
-const PAGE_BYTES: usize = 256 * 1024;
+pub const HISTORY_BYTES: usize = 256 * 1024;
 
 /// A history read that may go through.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub fn checked_query(ask: &History<'_>, options: &Arc<Options>) -> Result<Histor
         before: before.as_ref().map(|p| p.offset),
         reverse: ask.reverse,
         limit: usize::try_from(limit).unwrap_or(1_000),
-        max_bytes: PAGE_BYTES,
+        max_bytes: HISTORY_BYTES,
     };
     Ok(HistoryAsk { options: options.clone(), query })
 }

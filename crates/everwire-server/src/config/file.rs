@@ -1,9 +1,11 @@
 //! The config file of `serve`: TOML text in, a checked [`Config`] or all its faults out.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use everwire_brokers::disk::Sync;
 use everwire_engine::channel::{Access, HistoryLimits, Namespaces, OnSlow, Options, Who};
 use toml::de::DeTable;
 
@@ -11,7 +13,7 @@ use crate::listen::NoAddress;
 
 use super::section::{Fault, Faults, Section, line_of};
 use super::tokens::read_tokens;
-use super::{ApiKey, Config, Mode, read_origin};
+use super::{ApiKey, Config, History, Mode, read_origin};
 
 const U32: u64 = u32::MAX as u64;
 const DAY_MS: u64 = 86_400_000;
@@ -65,10 +67,7 @@ impl Config {
     /// All faults at once, each with its line.
     pub fn read(file: &str, text: &str) -> Result<Self, Faults> {
         let (config, mut faults) = match DeTable::parse(text) {
-            Ok(table) => {
-                let beside = Path::new(file).parent().unwrap_or(Path::new(""));
-                read_root(Section::new(text, "", table.get_ref()), beside)
-            }
+            Ok(table) => read_root(Section::new(text, "", table.get_ref()), Path::new(file)),
             Err(error) => {
                 let line = error.span().map_or(1, |span| line_of(text, span.start));
                 let words = format!("this is no TOML: {}", error.message());
@@ -103,7 +102,8 @@ fn fresh_key() -> String {
     }
 }
 
-fn read_root(mut root: Section<'_>, beside: &Path) -> (Config, Vec<Fault>) {
+fn read_root(mut root: Section<'_>, file: &Path) -> (Config, Vec<Fault>) {
+    let beside = file.parent().unwrap_or(Path::new(""));
     let mut config = serve();
     listen(&mut root, &mut config);
     for (origin, at) in root.texts("origins") {
@@ -142,6 +142,7 @@ fn read_root(mut root: Section<'_>, beside: &Path) -> (Config, Vec<Fault>) {
         read_node(&mut node, &mut config);
         root.join(node.end());
     }
+    read_history(&mut root, file, &mut config);
     if let Some(mut all) = root.section("namespaces") {
         for (name, mut section) in all.sections() {
             let mut options = read_namespace(&mut section, config.limits.message_bytes);
@@ -205,6 +206,35 @@ fn read_node(section: &mut Section<'_>, config: &mut Config) {
     section.number("history_bytes", &mut node.history_bytes, 0, 1 << 50);
     section.number("inbox_bytes", &mut node.inbox_bytes, 64 << 10, 1 << 40);
     section.number("ended_sessions", &mut node.ended_sessions, 0, 1 << 32);
+}
+
+/// Where history is kept. A relative folder is meant from where the config file stands.
+fn read_history(root: &mut Section<'_>, file: &Path, config: &mut Config) {
+    let (mut on_disk, mut sync, mut sync_ms) = (true, Sync::Always, None);
+    let mut data = default_data(file);
+    if let Some(mut history) = root.section("history") {
+        history.word("store", &mut on_disk, &[("disk", true), ("memory", false)]);
+        let interval = Sync::Interval(History::SYNC_EVERY);
+        let syncs = [("always", Sync::Always), ("interval", interval), ("none", Sync::None)];
+        history.word("sync", &mut sync, &syncs);
+        history.number("sync_ms", sync_ms.get_or_insert(100), 1, 60_000);
+        if let Some((asked, _)) = history.text("data") {
+            data = file.parent().unwrap_or(Path::new("")).join(asked);
+        }
+        root.join(history.end());
+    }
+    if let (Sync::Interval(every), Some(ms)) = (&mut sync, sync_ms) {
+        *every = Duration::from_millis(ms);
+    }
+    config.history = if on_disk { History::Disk { data, sync } } else { History::Memory };
+}
+
+/// The folder that systemd has made for the service, or one beside the config file that is named like it.
+fn default_data(file: &Path) -> PathBuf {
+    match std::env::var_os("STATE_DIRECTORY").filter(|dir| !dir.is_empty()) {
+        Some(dir) => PathBuf::from(dir).join("history"),
+        None => file.with_extension("data"),
+    }
 }
 
 /// What a namespace does not allow is denied unless a token allows it, and what it does not switch on is off.

@@ -138,9 +138,9 @@ impl<'a> Section<'a> {
     pub(super) fn text(&mut self, key: &'static str) -> Option<(String, usize)> {
         let value = self.find(key)?;
         match value.get_ref().as_str() {
-            Some(text) => Some((text.to_owned(), value.span().start)),
-            None => {
-                self.expected(key, value, "a string");
+            Some(text) if !text.is_empty() => Some((text.to_owned(), value.span().start)),
+            _ => {
+                self.expected(key, value, "a string that is not empty");
                 None
             }
         }

@@ -86,7 +86,7 @@ async fn run(
     };
     if is_command {
         let command = json::decode_verb(verb, &bytes).map_err(|r| deny(r.code, r.message))?;
-        return act(site, command).map_err(of);
+        return act(site, command).await.map_err(of);
     }
     match words::decode(verb, &bytes).map_err(|r| deny(r.code, r.message))? {
         ApiVerb::Disconnect { whom, code, reason } => disconnect(site, &whom, code, reason.as_deref()),
@@ -114,17 +114,29 @@ async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-fn act(site: &Site, command: Command<'_>) -> Result<Vec<u8>, Deny> {
+async fn act(site: &Site, command: Command<'_>) -> Result<Vec<u8>, Deny> {
     let (node, now) = (&site.node, site.clock.now());
+    let patience = Duration::from_millis(node.settings.times.ask_ms);
     let mut out = Vec::new();
     match command {
         Command::Publish(ask) => {
-            let (position, duplicate) = verbs::publish(node, &ask, now)?;
+            let waiter = site.desk.wait();
+            let answer = match verbs::ask_publish(node, &ask, waiter.ticket, now)? {
+                Some(answer) => answer,
+                None => waiter.answer(patience).await,
+            };
+            let (position, duplicate) = verbs::published(answer)?;
             json::encode(None, &Outgoing::Published { position: position.as_ref(), duplicate }, &mut out);
         }
         Command::History(ask) => {
-            let (cell, page) = verbs::history(node, &ask, now)?;
-            json::encode(None, &Outgoing::History(verbs::history_page(&cell.name, &page)), &mut out);
+            let waiter = site.desk.wait();
+            let mut asked = verbs::ask_history(node, &ask, waiter.ticket, now)?;
+            let answer = match asked.answer.take() {
+                Some(answer) => answer,
+                None => waiter.answer(patience).await,
+            };
+            let page = asked.page(answer)?;
+            json::encode(None, &Outgoing::History(verbs::history_page(&asked.cell.name, &page)), &mut out);
         }
         Command::Presence { channel, limit, after } => {
             let (limit, after) = checked_page(limit, after.as_deref())?;

@@ -8,6 +8,8 @@ mod peer;
 mod world;
 mod process;
 mod guarded;
+mod durable;
+mod crash;
 mod siege;
 
 mod bad_commands;
