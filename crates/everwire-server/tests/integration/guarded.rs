@@ -3,11 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use everwire_server::auth::{Algorithm, Key, Wanted, sign};
-use everwire_server::config::Config;
 use serde_json::{Value, json};
 
 use crate::peer::Peer;
-use crate::world::{KEY, World, world_with};
+use crate::world::{KEY, World, served, world_with};
 
 pub const SECRET: &str = "a-secret-of-the-tests-of-32-bytes";
 pub const OLD_SECRET: &str = "the-secret-before-it-of-the-tests";
@@ -43,7 +42,7 @@ pub fn config() -> String {
 }
 
 pub fn guarded() -> World {
-    world_with(|to| *to = Config::read("f", &config()).unwrap())
+    world_with(|to| *to = served(&config()))
 }
 
 pub fn now_s() -> u64 {

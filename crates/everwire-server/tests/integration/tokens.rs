@@ -6,13 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use everwire_client::{Dial, Message};
 use everwire_server::auth::{Wanted, sign};
-use everwire_server::config::Config;
 use serde_json::{Value, json};
 
 use crate::guarded::{OLD_SECRET, api, config, connect, guarded, key, now_s, session, token, until};
 use crate::peer::{Peer, dial};
 use crate::wire::upgrade_lines;
-use crate::world::{world, world_with};
+use crate::world::{served, world, world_with};
 
 #[test]
 fn a_token_comes_in_by_three_doors() {
@@ -55,7 +54,7 @@ fn a_token_comes_in_by_three_doors() {
 #[test]
 fn a_token_that_is_refused_ends_the_connection() {
     let world = world_with(|to| {
-        *to = Config::read("f", &config()).unwrap();
+        *to = served(&config());
         to.connect_required = true;
     });
     let good = token(Some("ann"), &json!({}));
