@@ -116,7 +116,7 @@ impl Authority for NoTokens {
         Err((ErrorCode::TokenInvalid, text.to_owned()))
     }
     fn check_entrance(&self, _token: &str, _now: Now) -> Result<Entrance, (ErrorCode, String)> {
-        let text = "this server has no keys for tokens; subscribe without one";
+        let text = "this server has no keys for tokens; go on without one";
         Err((ErrorCode::TokenInvalid, text.to_owned()))
     }
 }

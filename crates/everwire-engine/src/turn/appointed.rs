@@ -99,7 +99,7 @@ impl Turn {
         Ok(Some(Appointed { key, cell, joining, located }))
     }
 
-    fn say_not_appointed(&mut self, slot: u32, channel: &str, deny: &Deny) {
+    pub(super) fn say_not_appointed(&mut self, slot: u32, channel: &str, deny: &Deny) {
         let because = UnsubscribeReason {
             code: deny.code.as_str(),
             message: &deny.message,

@@ -29,6 +29,7 @@ impl Turn {
             self.arm_sooner(slot, over_ms(expires_at, now));
         }
         self.leave_forbidden(slot, now);
+        self.refuse_forbidden(slot, now);
         self.appoint_new(slot, permit.as_ref(), now);
         Ok(())
     }

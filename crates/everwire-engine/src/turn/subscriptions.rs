@@ -11,9 +11,10 @@ use crate::channel::{Cell, HistoryQuery, Located};
 use crate::hub::{Listening, PAGE_BYTES};
 use crate::inbox::{HubKey, Page};
 use crate::node::{Counters, Full};
+use crate::permit::Right;
 use crate::plant::{Bug, planted};
 use crate::ports::Ask;
-use crate::session::{Deny, SubscribeAsk};
+use crate::session::{Deny, SubscribeAsk, rule_on};
 use crate::time::Now;
 
 /// A subscribe that waits for the channel's link to its broker, or for the first page of its recovery.
@@ -221,7 +222,7 @@ impl Turn {
 
     /// The broker refused a channel: everybody who waited is told.
     pub(super) fn channel_failed(&mut self, key: HubKey, now: Now) {
-        self.refuse_joining(key, |_| true, now);
+        self.refuse_joining(key, |_| true, unreachable, now);
     }
 
     /// Subscribes that wait for a link which does not come are answered without it.
@@ -231,11 +232,33 @@ impl Turn {
         let mut keys: Vec<_> = waiting.map(|(key, _)| *key).collect();
         keys.sort_unstable_by_key(|key| key.index);
         for key in keys {
-            self.refuse_joining(key, late, now);
+            self.refuse_joining(key, late, unreachable, now);
         }
     }
 
-    fn refuse_joining(&mut self, key: HubKey, which: impl Fn(&Joining) -> bool, now: Now) {
+    /// Those who wait and may not come in any more are told so.
+    pub(super) fn refuse_forbidden(&mut self, slot: u32, now: Now) {
+        let waits = |list: &Vec<Joining>| list.iter().any(|j| j.slot == slot && !j.ask.by_token);
+        let mut keys: Vec<_> = self.joining.iter().filter(|(_, l)| waits(l)).map(|(key, _)| *key).collect();
+        keys.sort_unstable_by_key(|key| key.index);
+        for key in keys {
+            let Some(cell) = self.hub.cell(key) else { continue };
+            let Some(conn) = self.conn(slot) else { return };
+            let (name, right) = (cell.name.as_str(), Right::Subscribe);
+            if !rule_on(&conn.session.identity, name, &cell.options, right).admits() {
+                let theirs = |j: &Joining| j.slot == slot && !j.ask.by_token;
+                self.refuse_joining(key, theirs, forbidden, now);
+            }
+        }
+    }
+
+    fn refuse_joining(
+        &mut self,
+        key: HubKey,
+        which: impl Fn(&Joining) -> bool,
+        why: impl Fn(&str) -> Deny,
+        now: Now,
+    ) {
         let Some(cell) = self.hub.cell(key) else { return };
         let waiting = self.joining.remove(&key).unwrap_or_default();
         let (refused, kept): (Vec<_>, Vec<_>) = waiting.into_iter().partition(which);
@@ -244,8 +267,12 @@ impl Turn {
         }
         let refused: Vec<_> = refused.into_iter().filter(|j| self.is_conn(j.slot, j.generation)).collect();
         for joining in &refused {
-            let text = format!("the broker can't be reached for {}; try again", cell.name.as_str());
-            self.refuse(joining.slot, joining.id, &Deny::new(ErrorCode::Timeout, text));
+            let deny = why(cell.name.as_str());
+            if joining.ask.by_server {
+                self.say_not_appointed(joining.slot, cell.name.as_str(), &deny);
+            } else {
+                self.refuse(joining.slot, joining.id, &deny);
+            }
         }
         // Before what waited behind them runs: a subscribe among it is to ask the broker anew.
         self.drop_room(key, now);
@@ -253,6 +280,14 @@ impl Turn {
             self.end_waiting(joining.slot, cell.name.as_str(), now);
         }
     }
+}
+
+fn unreachable(channel: &str) -> Deny {
+    Deny::new(ErrorCode::Timeout, format!("the broker can't be reached for {channel}; try again"))
+}
+
+fn forbidden(channel: &str) -> Deny {
+    Deny::new(ErrorCode::PermissionDenied, format!("the new token does not allow {channel}"))
 }
 
 /// The body of `subscribed`.
