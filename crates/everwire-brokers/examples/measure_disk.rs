@@ -49,6 +49,14 @@ fn main() {
     std::fs::remove_dir_all(&dir).expect("our own folder");
 }
 
+/// What this process has used of all cores; a busy machine makes everything last longer and this not.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
+    (ticks(11) + ticks(12)) / 100.0
+}
+
 /// Appends and waits for the medium, as the writer does.
 fn medium(dir: &Path) {
     let path = dir.join("medium");
@@ -161,11 +169,14 @@ fn start(dir: &Path, mib: usize) {
     rig.run(0, 4_000, |sent| sent >= messages);
     drop(rig);
     for _ in 0..3 {
-        let begun = Instant::now();
+        let (begun, cpu) = (Instant::now(), cpu_seconds());
         let rig = open(&dir, Sync::None);
-        let took = begun.elapsed();
+        let (took, cpu) = (begun.elapsed(), cpu_seconds() - cpu);
         let gib = rig.disk.start.bytes as f64 / f64::from(1 << 30);
         let per_gib = took.as_secs_f64() / gib;
-        println!("a start with {messages} messages, {gib:.2} GiB: {took:?}, {per_gib:.2} s per GiB");
+        let cpu = cpu / gib;
+        println!(
+            "a start with {messages} messages, {gib:.2} GiB: {took:?}, {per_gib:.2} s per GiB, {cpu:.2} s of CPU per GiB"
+        );
     }
 }

@@ -8,5 +8,7 @@ mod rig;
 mod suite;
 #[path = "disk/media.rs"]
 mod media;
+#[path = "disk/space.rs"]
+mod space;
 #[path = "disk/restarts.rs"]
 mod restarts;

@@ -377,9 +377,15 @@ impl Index {
             if let Some(segment) = segments.get_mut(&channel.anchor) {
                 segment.anchors += 1;
             }
-            for spot in &channel.spots {
-                if let Some(segment) = segments.get_mut(&spot.place.segment) {
-                    segment.live += u64::from(spot.len);
+            // One look-up for each run of messages in the same segment.
+            let mut spots = channel.spots.iter().peekable();
+            while let Some(first) = spots.next() {
+                let mut bytes = u64::from(first.len);
+                while let Some(spot) = spots.next_if(|spot| spot.place.segment == first.place.segment) {
+                    bytes += u64::from(spot.len);
+                }
+                if let Some(segment) = segments.get_mut(&first.place.segment) {
+                    segment.live += bytes;
                 }
             }
         }

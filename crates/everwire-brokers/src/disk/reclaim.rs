@@ -9,7 +9,7 @@ use super::index::Index;
 use super::queue::{Moving, Queue, Request};
 use super::reader::lock;
 use super::record::{self, Head, IdKey, Record};
-use super::scan::scan;
+use super::scan::{load_each, scan};
 
 /// Records are moved in pieces of so many bytes, between which messages are published.
 const PIECE_BYTES: usize = 1 << 20;
@@ -32,7 +32,7 @@ impl Reclaimer {
 
     fn empty(&self, number: u32) {
         let (mut piece, mut bytes) = (Vec::new(), 0);
-        let scanned = scan(&self.dir, number, false, &mut Vec::new(), |place, _, record| {
+        let mut take = |place: Place, _: usize, record: Record<'_>| {
             let Some(moving) = worth_moving(&mut lock(&self.index), place, record) else { return };
             bytes += moving.record.len();
             piece.push(moving);
@@ -40,6 +40,9 @@ impl Reclaimer {
                 self.queue.tell(Request::Move(std::mem::take(&mut piece)));
                 bytes = 0;
             }
+        };
+        let scanned = load_each(&self.dir, &[number], |number, bytes, file| {
+            scan(&self.dir, number, false, bytes, file, &mut take).map(|_| ())
         });
         self.queue.tell(Request::Move(piece));
         if let Err(error) = scanned {

@@ -12,7 +12,7 @@ use super::batch::{Place, Tail};
 use super::error::OpenError;
 use super::index::{Channel, Index, Keep, Spot, Stored};
 use super::record::{Head, IdKey, Record, renewed};
-use super::scan::scan;
+use super::scan::{load_each, scan};
 use super::segment;
 
 /// What a log told.
@@ -59,11 +59,10 @@ pub(super) fn recover(
     let mut builder =
         Builder { index, strays: FxHashMap::default(), last: Last::default(), renewals: false, now };
     let (mut newest, mut torn) = (None, 0);
-    let mut bytes = Vec::new();
-    for (i, number) in numbers.iter().copied().enumerate() {
-        let is_newest = i + 1 == numbers.len();
+    load_each(dir, &numbers, |number, bytes, file| {
+        let is_newest = numbers.last() == Some(&number);
         builder.renewals = false;
-        let scanned = scan(dir, number, is_newest, &mut bytes, |at, len, record| {
+        let scanned = scan(dir, number, is_newest, bytes, file, |at, len, record| {
             builder.take(at, len, record);
         })?;
         if scanned.tail == Tail::Damaged {
@@ -72,8 +71,7 @@ pub(super) fn recover(
         }
         let Some(header) = scanned.header else {
             let path = segment::path(dir, number);
-            std::fs::remove_file(&path).map_err(|error| OpenError::io(&path, error))?;
-            continue;
+            return std::fs::remove_file(&path).map_err(|error| OpenError::io(&path, error));
         };
         let stored = Stored {
             file: Arc::new(scanned.file),
@@ -86,7 +84,8 @@ pub(super) fn recover(
         };
         builder.index.segments.insert(number, stored);
         (newest, torn) = (Some(number), scanned.behind);
-    }
+        Ok(())
+    })?;
     let (index, last) = builder.finish(namespaces);
     Ok(Recovered { index, newest, torn, last })
 }

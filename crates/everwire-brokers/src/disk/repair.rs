@@ -7,7 +7,7 @@ use super::batch::{self, Place, Tail};
 use super::error::OpenError;
 use super::journal::Journal;
 use super::record::{self, Head, Record, renewed};
-use super::scan::{each_record, scan};
+use super::scan::{each_record, load_each, scan};
 use super::segment::{self, HEADER_BYTES, Header};
 
 /// A batch of a repair is written when it has so many bytes.
@@ -54,10 +54,9 @@ pub fn check(dir: &Path) -> Result<Checked, OpenError> {
 fn look(dir: &Path) -> Result<Checked, OpenError> {
     let numbers = segment::list(dir).map_err(|error| OpenError::io(dir, error))?;
     let mut checked = Checked { segments: numbers.len(), ..Checked::default() };
-    let mut bytes = Vec::new();
-    for (i, number) in numbers.iter().copied().enumerate() {
-        let newest = i + 1 == numbers.len();
-        let scanned = scan(dir, number, newest, &mut bytes, |_, _, record| {
+    load_each(dir, &numbers, |number, bytes, file| {
+        let newest = numbers.last() == Some(&number);
+        let scanned = scan(dir, number, newest, bytes, file, |_, _, record| {
             checked.messages += u64::from(matches!(record, Record::Message { .. }));
         })?;
         checked.bytes += bytes.len() as u64;
@@ -66,7 +65,8 @@ fn look(dir: &Path) -> Result<Checked, OpenError> {
             Tail::Torn => checked.torn = scanned.behind,
             Tail::Damaged => checked.damaged.push((segment::path(dir, number), scanned.end)),
         }
-    }
+        Ok(())
+    })?;
     Ok(checked)
 }
 

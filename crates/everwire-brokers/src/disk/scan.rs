@@ -1,7 +1,9 @@
 //! Reading segments from front to back: what a start, a check and a repair have in common.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
+use std::sync::mpsc;
 
 use super::batch::{self, Place, Tail};
 use super::error::OpenError;
@@ -21,17 +23,46 @@ pub(super) struct Scanned {
     pub(super) tail: Tail,
 }
 
+/// Loads segments one after the other, the next one while this one is looked at: half of a start is waiting for the
+/// operating system to copy.
+pub(super) fn load_each(
+    dir: &Path,
+    numbers: &[u32],
+    mut each: impl FnMut(u32, &[u8], File) -> Result<(), OpenError>,
+) -> Result<(), OpenError> {
+    std::thread::scope(|scope| {
+        let (give, loaded) = mpsc::sync_channel::<(u32, Vec<u8>, io::Result<File>)>(1);
+        let (give_back, spare) = mpsc::channel();
+        scope.spawn(move || {
+            for number in numbers {
+                let mut bytes = spare.try_recv().unwrap_or_default();
+                let file = segment::read_whole(&segment::path(dir, *number), &mut bytes);
+                if give.send((*number, bytes, file)).is_err() {
+                    // An earlier one was refused.
+                    return;
+                }
+            }
+        });
+        for (number, bytes, file) in loaded {
+            let file = file.map_err(|error| OpenError::io(segment::path(dir, number), error))?;
+            each(number, &bytes, file)?;
+            let _ = give_back.send(bytes);
+        }
+        Ok(())
+    })
+}
+
 /// Reads a segment batch by batch, as far as they are whole. Only the newest segment may end with a torn tail: the
 /// others were on the medium before the next one was made.
 pub(super) fn scan(
     dir: &Path,
     number: u32,
     newest: bool,
-    bytes: &mut Vec<u8>,
+    bytes: &[u8],
+    file: File,
     mut each: impl FnMut(Place, usize, Record<'_>),
 ) -> Result<Scanned, OpenError> {
     let path = segment::path(dir, number);
-    let file = segment::read_whole(&path, bytes).map_err(|error| OpenError::io(&path, error))?;
     let header = match Header::read(bytes) {
         Ok(header) if header.number == number => header,
         Err(BadHeader::Version(found)) => {

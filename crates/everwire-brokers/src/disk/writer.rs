@@ -429,6 +429,8 @@ impl Writer {
         if let Err(error) = std::fs::remove_file(&path).and_then(|()| super::segment::sync_dir(&self.dir)) {
             tracing::warn!(%error, "an empty segment of the history can't be removed");
         }
+        // The next one at once: much may have been written meanwhile.
+        self.reclaim_space();
     }
 
     /// What is due by the clock.
@@ -444,12 +446,18 @@ impl Writer {
         if self.swept.elapsed() >= ROUND {
             self.swept = Instant::now();
             let now_ms = i64::try_from(self.now().mono_ms).unwrap_or(i64::MAX);
-            let mut index = lock(&self.index);
-            index.sweep(ROUNDS, now_ms);
-            if let Some(number) = index.worth_emptying(self.journal.number, 4 * self.segment_bytes) {
-                index.leaving(number, true);
-                let _ = self.reclaim.send(number);
-            }
+            lock(&self.index).sweep(ROUNDS, now_ms);
+            self.reclaim_space();
+        }
+    }
+
+    /// Has a segment emptied that holds little of what is kept, if there is one; one at a time.
+    fn reclaim_space(&self) {
+        let mut index = lock(&self.index);
+        if let Some(number) = index.worth_emptying(self.journal.number, 4 * self.segment_bytes) {
+            index.leaving(number, true);
+            // The thread that empties ends after this one.
+            let _ = self.reclaim.send(number);
         }
     }
 
