@@ -20,12 +20,6 @@ fn simulation(root: &Path, seeds: Option<u64>, from: Option<u64>, steps: Option<
     given.fold(Call::new(root, words), |call, (name, value)| call.with(name, value.to_string()))
 }
 
-/// Runs `everwire bench` of a fresh release build; it ends with 1 where a goal is missed.
-pub fn bench(root: &Path, words: &[String]) -> Result<()> {
-    let binary = server::build(root, true)?;
-    words.iter().fold(Call::new(root, "").arg(binary).arg("bench"), Call::arg).run()
-}
-
 /// Shows what an operation of the engine costs among more and more channels and connections, up to `most`.
 pub fn growth(root: &Path, most: u32) -> Result<()> {
     let words = "cargo run --locked --release -p everwire-engine --features counts --bin everwire-growth --";
