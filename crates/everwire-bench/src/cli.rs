@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::alternate::Rounds;
 use crate::floor::Program;
-use crate::goals::{self, Bench, Finding};
+use crate::goals::{self, Bench, Finding, rivals};
 use crate::load::args::{Options, Usage};
 use crate::load::compare;
 use crate::load::outcome::Outcome;
@@ -66,6 +66,16 @@ pub enum Task {
     Goals {
         /// Such as S1 S5
         names: Vec<String>,
+        /// How long
+        #[command(flatten)]
+        blocks: Blocks,
+    },
+    /// Another server beside ours and the floor, in alternating blocks; starts all three
+    #[command(hide = true)]
+    Rival {
+        /// The server
+        #[command(flatten)]
+        server: Box<rivals::Options>,
         /// How long
         #[command(flatten)]
         blocks: Blocks,
@@ -159,6 +169,14 @@ fn perform(task: &Task) -> Result<bool> {
                 }
             }
             Ok(if blocks.json { tell(&all, *blocks, machine)? } else { met })
+        }
+        Task::Rival { server, blocks } => {
+            let machine = machine::words();
+            let standings = rivals::measure(Bench::new(blocks.rounds())?, server)?;
+            let Blocks { rounds, block_ms, .. } = *blocks;
+            let document = rivals::Document { machine, rounds, block_ms, standings };
+            writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&document)?)?;
+            Ok(true)
         }
         Task::FloorProgram { program } => {
             program.run()?;
