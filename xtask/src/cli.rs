@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::bench::{self, Measure};
 use crate::groups::{self, Group};
 use crate::tree::{self, Tree};
 use crate::{counts, long, tidy};
@@ -45,12 +46,9 @@ enum Task {
         #[arg(long, value_name = "N", default_value_t = 1_000)]
         times: u64,
     },
-    /// Measures a release build against its goals: `everwire bench` with these words
-    Bench {
-        /// What to measure, and how: `smoke`, `goals S1 S5`, ...
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-        words: Vec<String>,
-    },
+    /// Measures a release build: against its goals, against other servers, or as `everwire bench` with any other words
+    #[command(subcommand, disable_help_subcommand = true)]
+    Bench(Measure),
     /// Instructions and allocations of the engine's operations, against the committed figures
     Counts {
         /// Write the figures anew instead
@@ -100,7 +98,7 @@ fn perform(task: Task) -> Result<()> {
         }
         Task::Sim { seeds, from, steps } => long::simulate(&root, seeds, from, steps),
         Task::Crash { times } => long::crash(&root, times),
-        Task::Bench { words } => long::bench(&root, &words),
+        Task::Bench(measure) => bench::run(&root, &measure),
         Task::Counts { renew } => counts::run(&root, renew),
         Task::Growth { most } => long::growth(&root, most),
         Task::Conformance { dir } => long::conformance(&root, dir),
@@ -110,6 +108,7 @@ fn perform(task: Task) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Blocks;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split_whitespace())
@@ -128,6 +127,24 @@ mod tests {
         };
         assert_eq!((seeds, from, steps), (Some(5000), Some(7), None));
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_measured_is_read_and_other_words_are_passed_on() {
+        let measure = |line: &str| match parse(line).unwrap().task {
+            Some(Task::Bench(measure)) => measure,
+            other => panic!("{other:?}"),
+        };
+        let Measure::Report { names, blocks } = measure("xtask bench report S1 S5 --resume --rounds 3")
+        else {
+            panic!("no report")
+        };
+        assert_eq!((names.len(), blocks), (2, Blocks { rounds: 3, block_ms: 2_000, resume: true }));
+        let Measure::Pass(words) = measure("xtask bench goals S1 --json --rounds 1") else {
+            panic!("kept back")
+        };
+        assert_eq!(words.join(" "), "goals S1 --json --rounds 1");
+        assert!(parse("xtask bench").is_err() && parse("xtask bench report --round 3").is_err());
     }
 
     #[test]

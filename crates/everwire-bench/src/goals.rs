@@ -5,6 +5,7 @@ mod echo;
 mod fanout;
 mod latency;
 mod memory;
+pub mod rivals;
 mod rooms;
 mod slow;
 mod storm;
