@@ -55,7 +55,8 @@ impl Call {
         if self.folder.is_empty() { line } else { format!("(cd {} && {line})", self.folder) }
     }
 
-    fn command(&self) -> Command {
+    /// The process, not yet started.
+    pub fn command(&self) -> Command {
         // The cargo that runs us, not whichever comes first in the path.
         let own = env::var_os("CARGO").filter(|_| self.words[0] == "cargo");
         let mut command = Command::new(own.as_ref().unwrap_or(&self.words[0]));

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::bench::{self, Measure};
 use crate::groups::{self, Group};
 use crate::tree::{self, Tree};
 use crate::{counts, long, tidy};
@@ -45,17 +46,20 @@ enum Task {
         #[arg(long, value_name = "N", default_value_t = 1_000)]
         times: u64,
     },
-    /// Measures a release build against its goals: `everwire bench` with these words
-    Bench {
-        /// What to measure, and how: `smoke`, `goals S1 S5`, ...
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-        words: Vec<String>,
-    },
+    /// Measures a release build: against its goals, against other servers, or as `everwire bench` with any other words
+    #[command(subcommand, disable_help_subcommand = true)]
+    Bench(Measure),
     /// Instructions and allocations of the engine's operations, against the committed figures
     Counts {
         /// Write the figures anew instead
         #[arg(long)]
         renew: bool,
+    },
+    /// What an operation of the engine costs among 10 to a million channels; a minute, and 10 GB of memory
+    Growth {
+        /// The most channels and connections
+        #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+        most: u32,
     },
     /// The public Autobahn suite against a release build, if a folder brings it
     Conformance {
@@ -94,8 +98,9 @@ fn perform(task: Task) -> Result<()> {
         }
         Task::Sim { seeds, from, steps } => long::simulate(&root, seeds, from, steps),
         Task::Crash { times } => long::crash(&root, times),
-        Task::Bench { words } => long::bench(&root, &words),
+        Task::Bench(measure) => bench::run(&root, &measure),
         Task::Counts { renew } => counts::run(&root, renew),
+        Task::Growth { most } => long::growth(&root, most),
         Task::Conformance { dir } => long::conformance(&root, dir),
     }
 }
@@ -103,6 +108,7 @@ fn perform(task: Task) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Blocks;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split_whitespace())
@@ -124,6 +130,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_measured_is_read_and_other_words_are_passed_on() {
+        let measure = |line: &str| match parse(line).unwrap().task {
+            Some(Task::Bench(measure)) => measure,
+            other => panic!("{other:?}"),
+        };
+        let Measure::Report { names, blocks } = measure("xtask bench report S1 S5 --resume --rounds 3")
+        else {
+            panic!("no report")
+        };
+        assert_eq!((names.len(), blocks), (2, Blocks { rounds: 3, block_ms: 2_000, resume: true }));
+        let Measure::Pass(words) = measure("xtask bench goals S1 --json --rounds 1") else {
+            panic!("kept back")
+        };
+        assert_eq!(words.join(" "), "goals S1 --json --rounds 1");
+        assert!(parse("xtask bench").is_err() && parse("xtask bench report --round 3").is_err());
+    }
+
+    #[test]
     fn a_slip_of_the_hand_is_told_what_was_meant() {
         let told = |line: &str| parse(line).unwrap_err().to_string();
         assert!(told("xtask tset").contains("'test'"), "{}", told("xtask tset"));
@@ -138,7 +162,7 @@ mod tests {
     #[test]
     fn the_help_names_every_task() {
         let help = Cli::command().render_help().to_string();
-        for task in ["test", "tidy", "sim", "crash", "bench", "counts", "conformance"] {
+        for task in ["test", "tidy", "sim", "crash", "bench", "counts", "growth", "conformance"] {
             assert!(help.contains(&format!("\n  {task} ")), "{help}");
         }
     }

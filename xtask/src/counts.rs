@@ -60,6 +60,32 @@ pub fn run(root: &Path, renew: bool) -> Result<()> {
     }
 }
 
+/// A committed figure that something is promised of.
+#[derive(Clone, Debug)]
+pub struct Promise {
+    /// The job.
+    pub job: &'static str,
+    /// The most instructions that it may cost.
+    pub most: f64,
+    /// Those that it costs.
+    pub instructions: f64,
+    /// Allocated blocks.
+    pub blocks: f64,
+    /// Allocated bytes.
+    pub bytes: f64,
+}
+
+/// The committed figures that something is promised of, and what they were counted with.
+pub fn promises(root: &Path) -> Result<(String, Vec<Promise>)> {
+    let figures = Figures::read(&fs::read_to_string(root.join(FILE)).context(FILE)?)?;
+    let promises = figures.promised().map(|(job, cost, most)| {
+        let Cost { instructions, blocks, bytes } = cost;
+        Promise { job, most, instructions, blocks, bytes }
+    });
+    let promises = promises.collect();
+    Ok((figures.built, promises))
+}
+
 /// What the counts depend on beside the code.
 fn built_by(root: &Path) -> Result<String> {
     let rustc = Call::new(root, "rustc -vV").answer().context("rustc -vV")?;

@@ -15,4 +15,5 @@ pub mod server;
 pub mod counts;
 pub mod groups;
 pub mod long;
+pub mod bench;
 pub mod cli;

@@ -26,10 +26,10 @@ pub fn crash(root: &Path, times: u64) -> Result<()> {
     Call::new(root, words).with("EVERWIRE_CRASHES", times.to_string()).run()
 }
 
-/// Runs `everwire bench` of a fresh release build; it ends with 1 where a goal is missed.
-pub fn bench(root: &Path, words: &[String]) -> Result<()> {
-    let binary = server::build(root, true)?;
-    words.iter().fold(Call::new(root, "").arg(binary).arg("bench"), Call::arg).run()
+/// Shows what an operation of the engine costs among more and more channels and connections, up to `most`.
+pub fn growth(root: &Path, most: u32) -> Result<()> {
+    let words = "cargo run --locked --release -p everwire-engine --features counts --bin everwire-growth --";
+    Call::new(root, words).arg(most.to_string()).run()
 }
 
 /// Runs the public Autobahn suite against the bare echo of a fresh release build. The suite is not ours and not

@@ -99,22 +99,38 @@ impl Pair {
 /// # Errors
 /// Those of the sides. A floor that is unsteady in every run is none: [`Pair::is_steady`] tells.
 pub fn alternate(floor: &mut dyn Side, figure: &mut dyn Side, rounds: Rounds) -> Result<Pair> {
-    if rounds.count == 0 {
+    let [pair] = in_turns(floor, [figure], rounds)?;
+    Ok(pair)
+}
+
+/// Measures several against one floor, all in turns: each beside the same blocks of the floor.
+///
+/// # Errors
+/// As [`alternate`].
+pub fn in_turns<const N: usize>(
+    floor: &mut dyn Side,
+    mut figures: [&mut dyn Side; N],
+    rounds: Rounds,
+) -> Result<[Pair; N]> {
+    if rounds.count == 0 || N == 0 {
         bail!("nothing can be said after no block");
     }
-    let mut best: Option<Pair> = None;
+    let mut best: Option<[Pair; N]> = None;
     for _ in 0..=rounds.again {
-        let mut blocks = Vec::with_capacity(rounds.count);
+        let mut blocks: [Vec<_>; N] = std::array::from_fn(|_| Vec::with_capacity(rounds.count));
         for round in 0..=rounds.count {
-            let pair = (floor.block(rounds.block)?, figure.block(rounds.block)?);
-            if round > 0 {
-                blocks.push(pair);
+            let bare = floor.block(rounds.block)?;
+            for (figure, blocks) in figures.iter_mut().zip(&mut blocks) {
+                let block = figure.block(rounds.block)?;
+                if round > 0 {
+                    blocks.push((bare, block));
+                }
             }
         }
-        let pair = Pair::of(blocks);
-        let steady = pair.is_steady();
-        if best.as_ref().is_none_or(|best| pair.floor_spread < best.floor_spread) {
-            best = Some(pair);
+        let pairs = blocks.map(Pair::of);
+        let steady = pairs[0].is_steady();
+        if best.as_ref().is_none_or(|best| pairs[0].floor_spread < best[0].floor_spread) {
+            best = Some(pairs);
         }
         if steady {
             break;
@@ -174,5 +190,15 @@ mod tests {
         let twice = run(&[wild, [0, 1_000, 1_000, 1_050]].concat(), &[figure, figure].concat(), 1);
         assert!(twice.is_steady());
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn several_stand_beside_the_same_floor() {
+        let mut sides =
+            [[0, 1_000, 1_000], [0, 2_000, 2_000], [0, 4_000, 4_000]].map(|s| Scripted(s.to_vec()));
+        let [floor, one, two] = &mut sides;
+        let rounds = Rounds { count: 2, block: Duration::ZERO, again: 0 };
+        let pairs = in_turns(floor, [one, two], rounds).unwrap();
+        assert_eq!(pairs.map(|pair| (pair.floor_ns, pair.ratio)), [(100.0, 2.0), (100.0, 4.0)]);
     }
 }

@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use crate::alternate::Rounds;
 use crate::floor::Program;
-use crate::goals::{self, Bench, Finding};
+use crate::goals::{self, Bench, Finding, rivals};
 use crate::load::args::{Options, Usage};
 use crate::load::compare;
 use crate::load::outcome::Outcome;
 use crate::load::perform::perform as measure;
 use crate::load::plan::Kind;
 use crate::load::{report, table, yardstick};
+use crate::machine;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -64,6 +66,16 @@ pub enum Task {
     Goals {
         /// Such as S1 S5
         names: Vec<String>,
+        /// How long
+        #[command(flatten)]
+        blocks: Blocks,
+    },
+    /// Another server beside ours and the floor, in alternating blocks; starts all three
+    #[command(hide = true)]
+    Rival {
+        /// The server
+        #[command(flatten)]
+        server: Box<rivals::Options>,
         /// How long
         #[command(flatten)]
         blocks: Blocks,
@@ -137,21 +149,34 @@ fn perform(task: &Task) -> Result<bool> {
             Ok(true)
         }
         Task::Smoke(blocks) => {
+            let machine = machine::words();
             let findings = goals::smoke(Bench::new(blocks.rounds())?)?;
-            print(&findings, blocks.json)?;
-            Ok(findings.iter().all(Finding::is_met))
+            tell(&findings, *blocks, machine)
         }
         Task::Goals { names, blocks } => {
+            // Before this thread is pinned: afterwards there is but one core.
+            let machine = machine::words();
             let bench = Bench::new(blocks.rounds())?;
-            let mut met = true;
+            let (mut all, mut met) = (Vec::new(), true);
             for name in
                 if names.is_empty() { goals::NAMES.map(str::to_owned).to_vec() } else { names.clone() }
             {
                 let findings = goals::goal(bench, &name)?;
-                print(&findings, blocks.json)?;
-                met &= findings.iter().all(Finding::is_met);
+                if blocks.json {
+                    all.extend(findings);
+                } else {
+                    met &= tell(&findings, *blocks, String::new())?;
+                }
             }
-            Ok(met)
+            Ok(if blocks.json { tell(&all, *blocks, machine)? } else { met })
+        }
+        Task::Rival { server, blocks } => {
+            let machine = machine::words();
+            let standings = rivals::measure(Bench::new(blocks.rounds())?, server)?;
+            let Blocks { rounds, block_ms, .. } = *blocks;
+            let document = rivals::Document { machine, rounds, block_ms, standings };
+            writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&document)?)?;
+            Ok(true)
         }
         Task::FloorProgram { program } => {
             program.run()?;
@@ -220,11 +245,24 @@ fn read(path: &Path) -> Result<Outcome> {
     Ok(Outcome::parse(&text).map_err(|words| Usage(format!("{}: {words}", path.display())))?)
 }
 
-fn print(findings: &[Finding], json: bool) -> Result<()> {
+/// What `--json` prints: one document, whatever was measured.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    machine: String,
+    rounds: usize,
+    block_ms: u64,
+    findings: &'a [Finding],
+}
+
+/// Prints findings; whether all goals are met.
+fn tell(findings: &[Finding], blocks: Blocks, machine: String) -> Result<bool> {
     let mut out = std::io::stdout().lock();
-    if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(findings)?)?;
-        return Ok(());
+    let met = findings.iter().all(Finding::is_met);
+    if blocks.json {
+        let Blocks { rounds, block_ms, .. } = blocks;
+        let document = Document { machine, rounds, block_ms, findings };
+        writeln!(out, "{}", serde_json::to_string_pretty(&document)?)?;
+        return Ok(met);
     }
     for f in findings {
         let (sign, word) =
@@ -232,5 +270,5 @@ fn print(findings: &[Finding], json: bool) -> Result<()> {
         writeln!(out, "{:<4} {}\n     floor {}; figure {}", f.goal, f.what, f.floor, f.figure)?;
         writeln!(out, "     {:.3}, goal {sign} {}: {word}\n     {}\n", f.value, f.limit, f.note)?;
     }
-    Ok(())
+    Ok(met)
 }

@@ -62,7 +62,12 @@ impl Crowd {
                         refused = Some(words);
                         None
                     }
-                    (Wait::Open(n), Heard::Open) => self.greet(swarm, number, channel(n)),
+                    (Wait::Open(n), Heard::Open) => self.greet(swarm, number, n, channel(n)),
+                    (Wait::Greeted(n), Heard::Frame(frame))
+                        if self.dialect.as_ref().is_none_or(|d| d.is_greeted(frame.payload)) =>
+                    {
+                        self.subscribe(swarm, number, Vec::new(), channel(n))
+                    }
                     (Wait::Subscribed, Heard::Frame(frame)) => {
                         let done = self.dialect.as_ref().is_none_or(|d| d.is_subscribed(frame.payload));
                         (!done).then_some(Wait::Subscribed)
@@ -84,10 +89,26 @@ impl Crowd {
     }
 
     /// It is open: says what is to be said, and what it waits for then.
-    fn greet(&self, swarm: &mut Swarm, number: usize, channel: Option<String>) -> Option<Wait> {
+    fn greet(&self, swarm: &mut Swarm, number: usize, n: usize, channel: Option<String>) -> Option<Wait> {
         let dialect = self.dialect.as_ref()?;
         let mut out = Vec::new();
         dialect.greeting(&mut out);
+        if dialect.waits_for_greeting {
+            swarm.put(number, &out);
+            return Some(Wait::Greeted(n));
+        }
+        self.subscribe(swarm, number, out, channel)
+    }
+
+    /// Subscribes, if it is to; what it waits for then.
+    fn subscribe(
+        &self,
+        swarm: &mut Swarm,
+        number: usize,
+        mut out: Vec<u8>,
+        channel: Option<String>,
+    ) -> Option<Wait> {
+        let dialect = self.dialect.as_ref()?;
         if let Some(channel) = &channel {
             dialect.subscription(channel, &mut out);
         }
@@ -104,6 +125,8 @@ impl Crowd {
 enum Wait {
     /// To be open; it is the n-th.
     Open(usize),
+    /// For the answer to what it said first; it is the n-th.
+    Greeted(usize),
     /// For the answer to its subscription.
     Subscribed,
 }

@@ -1,15 +1,17 @@
 //! The goals that this project set itself, each as one measurement: floor, figure, ratio.
 
+mod beside;
 mod echo;
 mod fanout;
 mod latency;
 mod memory;
+pub mod rivals;
 mod rooms;
+mod slow;
 mod storm;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
@@ -91,11 +93,12 @@ fn trust(pair: &Pair) -> String {
 pub fn smoke(bench: Bench) -> Result<Vec<Finding>> {
     let mut fan_out = fanout::merged(bench, 1_000, 1)?;
     fan_out.limit = 1.5;
-    Ok(vec![fan_out, memory::idle(bench, 10_000, Duration::from_secs(10))?])
+    Ok(vec![fan_out, memory::idle(bench, 10_000, 100, 2_048.0)?])
 }
 
 /// The goals that this command measures.
-pub const NAMES: [&str; 8] = ["S1", "S2", "S3", "S5", "S6", "S7", "S9", "S10"];
+pub const NAMES: [&str; 13] =
+    ["S1", "S2", "S3", "S5", "S6", "S7", "S8", "S9", "S10", "S12", "S13", "S14", "S15"];
 
 /// Measures what belongs to one goal.
 ///
@@ -121,9 +124,21 @@ pub fn goal(bench: Bench, name: &str) -> Result<Vec<Finding>> {
             Ok(findings)
         }
         "S6" => all([1, 16].map(|in_flight| echo::protocol(bench, 100, in_flight)).into()),
-        "S7" => Ok(vec![memory::idle(bench, 10_000, Duration::from_secs(10))?]),
+        "S7" => all(vec![
+            memory::idle_echo(bench, 10_000, 512.0),
+            memory::idle(bench, 10_000, 100, 1_229.0),
+            memory::idle(bench, 10_000, 10_000, 2_560.0),
+        ]),
+        "S8" => Ok(vec![memory::idle_cpu(bench, 10_000)?]),
         "S9" => latency::beat(bench, 1_000, 100),
         "S10" => storm::recover(bench, 18_000, 50),
+        "S12" => slow::deaf(bench, 9_000, 450),
+        "S13" => Ok(vec![memory::cycles(bench, 1_000_000)?]),
+        "S14" => Ok(vec![fanout::compressed(bench, 1_000, 512)?]),
+        "S15" => {
+            let floor_ns = fanout::pair(bench, 1_000, 1)?.0.floor_ns;
+            Ok(vec![beside::echo(bench, 17_900, floor_ns)?])
+        }
         _ => bail!("there is no goal {name:?}: the names are {}", NAMES.join(" ")),
     }
 }

@@ -40,14 +40,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts this very binary as a server on one core; `more` goes to the top of its config.
+    /// Starts this very binary as a server on one core; `keys` go to the top of its config, `tables` to its end.
     ///
     /// # Errors
     /// It does not start.
-    pub fn start(core: usize, more: &str) -> Result<Self> {
+    pub fn start(core: usize, keys: &str, tables: &str) -> Result<Self> {
         let name = format!("everwire-bench-{}-{}.toml", std::process::id(), crate::clock::now_ns());
         let config = std::env::temp_dir().join(name);
-        std::fs::File::create_new(&config)?.write_all(format!("{more}\n{CONFIG}").as_bytes())?;
+        std::fs::File::create_new(&config)?.write_all(format!("{keys}\n{CONFIG}\n{tables}").as_bytes())?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["serve", "--config"]).arg(&config).env("EVERWIRE_LOG", "error");
         command.stdin(Stdio::null()).stdout(Stdio::piped());

@@ -73,6 +73,8 @@ pub struct Swarm {
     count: usize,
     dialing: usize,
     unsent: Vec<usize>,
+    /// They were deaf, and are read from at the next turn.
+    awake: Vec<usize>,
     /// System calls that were made for reading and writing.
     pub calls: u64,
 }
@@ -92,6 +94,7 @@ impl Swarm {
             count: 0,
             dialing: 0,
             unsent: Vec::new(),
+            awake: Vec::new(),
             calls: 0,
         })
     }
@@ -185,6 +188,10 @@ impl Swarm {
     pub fn set_deaf(&mut self, number: usize, deaf: bool) {
         if let Some(conn) = self.conns.get_mut(number).and_then(Option::as_mut) {
             conn.deaf = deaf;
+            if !deaf {
+                // What came meanwhile is not reported again.
+                self.awake.push(number);
+            }
         }
     }
 
@@ -207,6 +214,7 @@ impl Swarm {
         patience: Option<Duration>,
         ear: &mut impl FnMut(&mut Self, usize, Heard<'_>),
     ) -> io::Result<()> {
+        let patience = if self.awake.is_empty() { patience } else { Some(Duration::ZERO) };
         match self.poll.poll(&mut self.events, patience) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -229,6 +237,9 @@ impl Swarm {
             }
         }
         self.events = events;
+        for number in std::mem::take(&mut self.awake) {
+            self.read(number, ear);
+        }
         self.flush();
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The disk broker against the suite that every broker must pass, over restarts, and on media that fail.
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
-#![allow(unreachable_pub, reason = "a test binary exports nothing")]
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(unreachable_pub, reason = "a test binary exports nothing; `pub` is said to its other modules")]
 
 #[path = "disk/rig.rs"]
 mod rig;

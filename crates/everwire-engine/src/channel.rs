@@ -7,7 +7,7 @@ mod presence;
 mod cell;
 mod foreign;
 
-pub use cell::{Appended, Cell, Draft, HistoryQuery, Interest, Located, Read, Shared, Unpublished, Wanted};
+pub use cell::{Appended, Cell, Draft, HistoryQuery, Interest, Located, Shared, Unpublished, Wanted};
 pub use foreign::{Arrival, Prev};
 pub use message_ids::Publisher;
 pub use options::{Access, HistoryLimits, Namespaces, OnSlow, Options, Who};

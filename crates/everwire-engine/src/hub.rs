@@ -10,6 +10,7 @@ mod flush;
 mod listener;
 mod room;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,7 +18,6 @@ use everwire_proto::ids::ClientId;
 use everwire_proto::position::Position;
 use everwire_proto::reply::Outgoing;
 use everwire_proto::ws::Deflater;
-use rustc_hash::FxHashMap;
 
 pub use flush::{Carrier, Sent};
 pub use listener::Overflow;
@@ -26,6 +26,7 @@ use self::listener::{Hot, Listener, OwnPart, Said, Sub};
 use self::room::Room;
 use crate::channel::{Cell, Located};
 use crate::entry::{Entry, Form, MemberNote, write_frame};
+use crate::hashes::NamedMap;
 use crate::inbox::{HubKey, Page};
 use crate::name::ChannelName;
 use crate::outbox::Class;
@@ -40,15 +41,16 @@ pub struct Hub {
     rooms: Vec<Option<Box<Room>>>,
     generations: Vec<u32>,
     free: Vec<u32>,
-    by_name: FxHashMap<ChannelName, u32>,
+    by_name: NamedMap<ChannelName, u32>,
     hot: Vec<Hot>,
     listeners: Vec<Option<Box<Listener>>>,
-    /// Rooms with entries that no batch holds yet.
+    /// Rooms with entries that no batch holds yet. One may stand here twice, or have none any more: to take it out would
+    /// cost as much as there are others.
     dirty: Vec<u32>,
     /// Rooms whose batch has not been sent to all yet.
-    walking: Vec<u32>,
+    walking: VecDeque<u32>,
     /// Slots with something due.
-    ready: Vec<u32>,
+    ready: VecDeque<u32>,
     /// What connections are told this turn, in one buffer.
     own: Vec<u8>,
     own_parts: Vec<OwnPart>,
@@ -59,6 +61,8 @@ pub struct Hub {
     #[expect(clippy::vec_box, reason = "the box itself goes to a room and comes back")]
     spare: Vec<Box<batch::Batch>>,
     scratch: Vec<u8>,
+    /// What a cursor reads of its window; empty between two of them.
+    page: Vec<Arc<Entry>>,
     deflater: Deflater,
     turn: u64,
     outbox_bytes: usize,
@@ -110,18 +114,19 @@ impl Hub {
             rooms: Vec::new(),
             generations: Vec::new(),
             free: Vec::new(),
-            by_name: FxHashMap::default(),
+            by_name: NamedMap::default(),
             hot: Vec::new(),
             listeners: Vec::new(),
             dirty: Vec::new(),
-            walking: Vec::new(),
-            ready: Vec::new(),
+            walking: VecDeque::new(),
+            ready: VecDeque::new(),
             own: Vec::new(),
             own_parts: Vec::new(),
             said_bytes: 0,
             segments: Vec::new(),
             spare: Vec::new(),
             scratch: Vec::new(),
+            page: Vec::new(),
             deflater: Deflater::new(),
             turn: 0,
             outbox_bytes,
@@ -199,7 +204,7 @@ impl Hub {
     /// Takes away a room without subscribers. The caller gives up the interest.
     pub fn drop_room(&mut self, key: HubKey) -> Option<Arc<Cell>> {
         let room = self.room(key).filter(|room| room.is_empty())?;
-        let (cell, walks, waits) = (room.cell.clone(), room.batch.is_some(), !room.pending.is_empty());
+        let (cell, walks) = (room.cell.clone(), room.batch.is_some());
         let index = key.index;
         self.by_name.remove(&cell.name);
         self.rooms[index as usize] = None;
@@ -209,14 +214,7 @@ impl Hub {
         if walks {
             self.walking.retain(|i| *i != index);
         }
-        if waits {
-            self.undirty(index);
-        }
         Some(cell)
-    }
-
-    fn undirty(&mut self, index: u32) {
-        self.dirty.retain(|i| *i != index);
     }
 
     /// The channel of a room.
@@ -310,7 +308,7 @@ impl Hub {
         let hot = &mut self.hot[slot as usize];
         if !hot.ready {
             hot.ready = true;
-            self.ready.push(slot);
+            self.ready.push_back(slot);
         }
     }
 
@@ -365,7 +363,7 @@ impl Hub {
         let at = slot as usize;
         self.said_bytes += said.len();
         let index = u32::try_from(self.own_parts.len()).expect("a turn is bounded");
-        self.own_parts.push(OwnPart { said, next: u32::MAX, class });
+        self.own_parts.push(OwnPart { said, next: u32::MAX, class, slot });
         let hot = &mut self.hot[at];
         if hot.own_first == u32::MAX {
             hot.own_first = index;
@@ -404,7 +402,6 @@ impl Hub {
         let lost = room.pending.iter().any(|e| e.position.is_none());
         room.pending.clear();
         room.pending_bytes = 0;
-        self.undirty(key.index);
         if let Some((next_seq, top)) = top {
             self.fall_behind(key, next_seq, top);
         }
@@ -424,13 +421,9 @@ impl Hub {
         // What is pending is in the window too.
         room.pending.retain(|e| e.position.is_none());
         room.pending_bytes = room.pending.iter().map(|e| e.weight()).sum();
-        let idle = room.pending.is_empty();
         let from = room.delivered + 1;
         room.delivered = next_seq - 1;
         let last = room.position.replace(top);
-        if idle {
-            self.undirty(key.index);
-        }
         self.particularise_all(key.index, from, last.as_ref());
         self.ready_others(key.index);
     }

@@ -5,8 +5,10 @@
 //! [`Turn::next_wake_ms`].
 
 mod answers;
+mod appointed;
 mod carry;
 mod ends;
+mod expiry;
 mod subscriptions;
 mod wheel;
 #[cfg(feature = "testing")]
@@ -22,6 +24,7 @@ use everwire_proto::command::Command;
 use everwire_proto::ids::{ClientId, SessionKey};
 use everwire_proto::payload::Format;
 use everwire_proto::reply::Outgoing;
+use everwire_proto::secret::Secret;
 use everwire_proto::{json, msgpack};
 use rustc_hash::FxHashMap;
 
@@ -65,9 +68,12 @@ pub enum Flow {
 pub struct Peer {
     /// How it reads and writes.
     pub form: Form,
-    /// A token that came with the upgrade; a secret.
-    pub token: Option<Box<str>>,
+    /// A token that came with the upgrade.
+    pub token: Option<Secret<Box<str>>>,
 }
+
+/// Channels that a connection is in by a token of their own, and when that ends. Boxed: nearly no connection has any.
+type Entrances = Box<Vec<(HubKey, Option<u64>)>>;
 
 /// One connection with a session.
 #[derive(Debug)]
@@ -82,6 +88,8 @@ struct Conn {
     /// It has left its channels and its seat.
     ended: bool,
     waiting: Option<Box<Waiting>>,
+    /// Channels that it is in by a token of their own, and when that ends.
+    entered: Option<Entrances>,
 }
 
 impl Conn {
@@ -206,6 +214,7 @@ impl Turn {
             coming: 0,
             ended: false,
             waiting: None,
+            entered: None,
         }));
         self.count += 1;
         self.arm(slot, now.mono_ms + self.node.settings.times.connect_ms);
@@ -278,13 +287,15 @@ impl Turn {
         let limits = self.node.settings.limits;
         let generation = self.generations[slot as usize];
         let Some(conn) = self.conn(slot) else { return Ok(()) };
-        let (per_second, debt_ms) = (limits.commands_per_second, HELD_MS);
+        let debt_ms = HELD_MS;
+        let (per_second, burst) = conn.session.command_rate(&limits);
         let taken = match command {
             Command::Pong => return Ok(()),
             Command::Subscribe(_) | Command::Unsubscribe { .. } => {
-                conn.session.subscribes.take(now, per_second, limits.channels, debt_ms)
+                let channels = conn.session.most_channels(&limits);
+                conn.session.subscribes.take(now, per_second, channels, debt_ms)
             }
-            _ => conn.session.commands.take(now, per_second, limits.commands_burst, debt_ms),
+            _ => conn.session.commands.take(now, per_second, burst, debt_ms),
         };
         let wait_ms = match taken {
             Ok(0) => return Ok(()),
@@ -356,6 +367,7 @@ impl Turn {
                 Item::Failed(key) => self.channel_failed(key, now),
                 Item::Answer(number, answer) => self.answered(number, answer, now),
                 Item::Resumed(at) => self.resumed_elsewhere(at, now),
+                Item::Expel(expulsion) => self.expel(&expulsion, now),
             }
         }
         if self.items.is_empty() && self.items.capacity() > 64 * 1024 {

@@ -12,13 +12,14 @@ use everwire_engine::channel::Shared;
 use everwire_engine::inbox::Inbox;
 use everwire_engine::memory::Memory;
 use everwire_engine::node::{Node, Settings};
-use everwire_engine::ports::{Broker, NoTokens};
+use everwire_engine::ports::{Authority, Broker, NoTokens};
 use everwire_engine::time::Entropy;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::auth::Tickets;
 use crate::clock::Clock;
 use crate::config::{Config, History, PORT};
 use crate::desk::Desk;
@@ -104,6 +105,9 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         let _inside = runtime.enter();
         listen(&config)?
     };
+    for listener in &listeners {
+        hold_back(listener, config.unsent_bytes)?;
+    }
     let addrs = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
     let clock = Clock::start();
     let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(u16::MAX) };
@@ -117,7 +121,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         threads.push(thread);
     }
     let port = addrs.first().map_or(PORT, SocketAddr::port);
-    let site = Arc::new(Site { config, node, clock, port, shards: doors, desk, told: Told::default() });
+    let (tickets, told) = (Tickets::default(), Told::default());
+    let site = Arc::new(Site { config, node, clock, port, shards: doors, tickets, desk, told });
     let (stop, stopped) = watch::channel(false);
     let router = http::router(site.clone());
     for listener in listeners {
@@ -132,6 +137,7 @@ fn node(config: &Config, shards: u16, desk: &Desk, clock: Clock) -> Result<Parts
     let inboxes = (0..shards).map(|_| Arc::new(Inbox::new(config.node_limits.inbox_bytes))).collect();
     let shared = Arc::new(Shared { inboxes, limits: config.node_limits, history_bytes: 0.into() });
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+    everwire_engine::hashes::seed([entropy.bits(), entropy.bits()]);
     let settings = Settings {
         name: "everwire".into(),
         namespaces: config.namespaces.clone(),
@@ -145,7 +151,11 @@ fn node(config: &Config, shards: u16, desk: &Desk, clock: Clock) -> Result<Parts
         Some(disk) => disk.clone(),
         None => Arc::new(Memory::new(shared.clone(), entropy.clone())),
     };
-    let node = Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), entropy));
+    let authority: Arc<dyn Authority> = match &config.tokens {
+        Some(tokens) => tokens.clone(),
+        None => Arc::new(NoTokens),
+    };
+    let node = Arc::new(Node::new(settings, shared, broker, authority, entropy));
     Ok((node, disk))
 }
 
@@ -181,6 +191,16 @@ fn open_disk(
         );
     }
     Ok(Some(disk))
+}
+
+/// What the kernel may take for a connection before it goes out; connections have it from their listener. Without it the
+/// kernel takes megabytes for a peer that reads nothing, and only then does the socket look full.
+fn hold_back(listener: &TcpListener, unsent_bytes: u32) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(listener).set_tcp_notsent_lowat(unsent_bytes)?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = (listener, unsent_bytes);
+    Ok(())
 }
 
 /// Binds every address.

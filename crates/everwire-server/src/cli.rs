@@ -1,5 +1,7 @@
 //! The command line.
 
+mod token;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -8,6 +10,8 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{PORT, read_origin};
 use crate::listen::Listen;
+
+pub use self::token::{Explain, NewToken, TokenTask, Told};
 
 /// A real-time server: keeps a WebSocket open to each user and moves messages at once, in order, without silent loss.
 #[derive(Debug, Parser)]
@@ -43,6 +47,14 @@ pub enum Verb {
         #[arg(long, value_name = "HOST:PORT")]
         listen: Vec<Listen>,
     },
+    /// Make or check a token
+    Token {
+        /// What to do
+        #[command(subcommand)]
+        task: TokenTask,
+    },
+    /// Say who may do what in a channel, and which rule decides
+    Explain(Explain),
     /// Look at the history of a server that does not run, or repair it
     History {
         /// What to do
@@ -111,7 +123,9 @@ fn tip(error: &clap::Error, args: &[OsString]) -> Option<String> {
             let port = port_in(args).unwrap_or(PORT);
             Some(format!("a port is part of the address: --listen 127.0.0.1:{port}"))
         }
-        "--config" | "-c" => Some("a config is for serve: everwire serve --config FILE".to_owned()),
+        "--config" | "-c" if !args.get(1).is_some_and(|verb| verb == "token" || verb == "explain") => {
+            Some("a config is for serve: everwire serve --config FILE".to_owned())
+        }
         "--listen" | "--origin" => Some(format!("say which command is meant: everwire dev {unknown} ...")),
         _ => None,
     }

@@ -1,9 +1,11 @@
 //! What the server was told to be: checked, immutable, one struct.
 
 mod section;
+mod tokens;
 mod file;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use everwire_brokers::disk::Sync;
@@ -11,6 +13,7 @@ use everwire_engine::channel::{Namespaces, Who};
 use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
 use everwire_proto::ws::origin;
 
+use crate::auth::Tokens;
 use crate::listen::Listen;
 
 pub use self::section::{Fault, Faults};
@@ -113,6 +116,9 @@ pub struct Config {
     pub node_limits: NodeLimits,
     /// Times of a connection's life.
     pub times: Times,
+    /// Bytes that the kernel may take for one connection before they go out; what is more waits in the outbox, where
+    /// the limits hold and a slow reader shows.
+    pub unsent_bytes: u32,
     /// A head must be whole after so long, ms; connections that say nothing are cut then.
     pub handshake_ms: u64,
     /// The body of a request to the API must be whole after so long, ms.
@@ -131,6 +137,8 @@ pub struct Config {
     pub pages: bool,
     /// Keys of the HTTP API.
     pub api_keys: Vec<ApiKey>,
+    /// What knows tokens; `None`: no token can be accepted.
+    pub tokens: Option<Arc<Tokens>>,
     /// Shards; 0: one per core.
     pub shards: u16,
 }
@@ -145,6 +153,7 @@ impl Config {
             limits: ConnectionLimits::default(),
             node_limits: NodeLimits::default(),
             times: Times::default(),
+            unsent_bytes: 32 * 1024,
             handshake_ms: 10_000,
             body_ms: 10_000,
             history: History::Memory,
@@ -154,6 +163,7 @@ impl Config {
             echo: true,
             pages: true,
             api_keys: Vec::new(),
+            tokens: None,
             shards: 0,
         }
     }

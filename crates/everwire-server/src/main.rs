@@ -6,12 +6,15 @@ use std::time::Instant;
 
 use everwire_brokers::disk::{self, Sync};
 use everwire_server::app::{self, StartError};
-use everwire_server::cli::{Cli, HistoryTask, Verb};
+use everwire_server::cli::{Cli, HistoryTask, Told, Verb};
 use everwire_server::clock::Clock;
 use everwire_server::config::{ApiKey, Config, History, PORT};
 use everwire_server::listen::Listen;
 use everwire_server::{banner, descriptors};
 use tracing_subscriber::EnvFilter;
+
+/// EX_CONFIG of sysexits(3).
+const BAD_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let begun = Instant::now();
@@ -22,14 +25,15 @@ fn main() -> ExitCode {
         Verb::Version { json } => return print_version(*json),
         Verb::History { task } => return history(task),
         Verb::Bench { task } => return everwire_bench::cli::run(task),
+        Verb::Token { task } => return tell(task.run(Clock::start().now())),
+        Verb::Explain(explain) => return tell(explain.run(Clock::start().now())),
         Verb::Dev { .. } | Verb::Serve { .. } => log_to_stderr(),
     }
     match config_of(&verb) {
         Ok(config) => run(config, &verb, begun),
         Err(faults) => {
             complain(&faults);
-            // EX_CONFIG of sysexits(3).
-            ExitCode::from(78)
+            ExitCode::from(BAD_CONFIG)
         }
     }
 }
@@ -40,6 +44,24 @@ fn print_version(json: bool) -> ExitCode {
     match writeln!(std::io::stdout(), "{line}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// 0 for yes, 1 for no.
+fn tell(told: Told) -> ExitCode {
+    match told {
+        Told::Yes(words) => match writeln!(std::io::stdout(), "{words}") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Told::No(words) => {
+            complain(&words);
+            ExitCode::FAILURE
+        }
+        Told::BadConfig(words) => {
+            complain(&words);
+            ExitCode::from(BAD_CONFIG)
+        }
     }
 }
 
@@ -103,7 +125,11 @@ fn config_of(verb: &Verb) -> Result<Config, String> {
             }
             (config, listen.as_slice())
         }
-        Verb::Version { .. } | Verb::Bench { .. } | Verb::History { .. } => (dev(&[])?, &[][..]),
+        Verb::Version { .. }
+        | Verb::Bench { .. }
+        | Verb::History { .. }
+        | Verb::Token { .. }
+        | Verb::Explain(_) => (dev(&[])?, &[][..]),
     };
     if !listen.is_empty() {
         config.listen = listen.to_vec();

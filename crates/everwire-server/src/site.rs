@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use everwire_engine::node::Node;
 
+use crate::auth::Tickets;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::desk::Desk;
@@ -23,6 +24,8 @@ pub struct Site {
     pub port: u16,
     /// A door per shard.
     pub shards: Vec<Arc<Intake>>,
+    /// Tickets for URLs that are out.
+    pub tickets: Tickets,
     /// Where requests wait for the broker.
     pub desk: Desk,
     /// What the log tells of refused requests.

@@ -87,6 +87,11 @@ impl Figures {
         Ok(Self { built: built.to_owned(), costs })
     }
 
+    /// The jobs that something is promised of, with the most instructions that they may cost.
+    pub(super) fn promised(&self) -> impl Iterator<Item = (&'static str, Cost, f64)> {
+        PROMISED.into_iter().filter_map(|(job, most)| Some((job, self.cost(job)?, most)))
+    }
+
     fn cost(&self, job: &str) -> Option<Cost> {
         self.costs.iter().find(|(name, _)| name == job).map(|(_, cost)| *cost)
     }

@@ -15,14 +15,19 @@ use crate::server::Server;
 use crate::sides::Echo;
 use crate::swarm::{Opening, Upgrade};
 
+/// How the bare echo of our server is spoken to.
+pub(super) fn echoes(server: &Server) -> Result<Crowd> {
+    let address = Address::parse(&format!("ws://{}/echo/raw", server.address)).map_err(anyhow::Error::msg)?;
+    let opening = Opening::WebSocket(Upgrade::new(&address, None, false)?);
+    Ok(Crowd { to: server.address, from: Vec::new(), opening, dialect: Some(Dialect::raw()) })
+}
+
 /// Messages per server-CPU-second through `/echo/raw` against the bare epoll echo.
 pub(super) fn raw(bench: Bench, size: usize, conns: usize, in_flight: usize) -> Result<Finding> {
     let swarm = bench.swarm()?;
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let floor_program = Running::start(Program::Echo, bench.server_core)?;
-    let address = Address::parse(&format!("ws://{}/echo/raw", server.address)).map_err(anyhow::Error::msg)?;
-    let opening = Opening::WebSocket(Upgrade::new(&address, None, false)?);
-    let crowd = Crowd { to: server.address, from: Vec::new(), opening, dialect: Some(Dialect::raw()) };
+    let crowd = echoes(&server)?;
     let mut message = Vec::new();
     frame(&mut message, &"x".repeat(size));
     let figure_conns = crowd.open(&mut swarm.borrow_mut(), conns, |_| None)?;
@@ -53,13 +58,11 @@ pub(super) fn raw(bench: Bench, size: usize, conns: usize, in_flight: usize) -> 
 /// The same through the protocol: publish to a channel of one, acknowledgement and message back.
 pub(super) fn protocol(bench: Bench, conns: usize, in_flight: usize) -> Result<Finding> {
     let swarm = bench.swarm()?;
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let mut text = "ew~".to_owned();
     text.extend(std::iter::repeat_n('x', 61));
     let crowd = ours(&server, false)?;
-    let address = Address::parse(&format!("ws://{}/echo/raw", server.address)).map_err(anyhow::Error::msg)?;
-    let opening = Opening::WebSocket(Upgrade::new(&address, None, false)?);
-    let echo = Crowd { to: server.address, from: Vec::new(), opening, dialect: Some(Dialect::raw()) };
+    let echo = echoes(&server)?;
     let numbers = crowd.open(&mut swarm.borrow_mut(), conns, |n| Some(channel(n)))?;
     let echoes = echo.open(&mut swarm.borrow_mut(), conns, |_| None)?;
     let mut raw_message = Vec::new();

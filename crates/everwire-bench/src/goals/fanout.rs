@@ -5,7 +5,7 @@ use everwire_client::Address;
 use everwire_proto::ws::{Opcode, write_frame};
 
 use super::{Bench, Finding, trust};
-use crate::alternate::alternate;
+use crate::alternate::{Pair, alternate};
 use crate::crowd::Crowd;
 use crate::dialect::Dialect;
 use crate::floor::{Program, Running};
@@ -58,6 +58,36 @@ pub(super) fn server_side(
     })
 }
 
+/// Compressed once for all, against the same uncompressed.
+pub(super) fn compressed(bench: Bench, subscribers: usize, size: usize) -> Result<Finding> {
+    let swarm = bench.swarm()?;
+    let server = Server::start(bench.server_core, "compression = \"on\"", "")?;
+    let mut text = String::new();
+    Mark { channel: 0, number: 0, due_ns: 0 }.write(size, &mut text);
+    let side = |channel: &str, compression| -> Result<FanOut> {
+        let crowd = ours(&server, compression)?;
+        let publisher = ours(&server, false)?.open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
+        crowd.open(&mut swarm.borrow_mut(), subscribers, |_| Some(channel.to_owned()))?;
+        let mut messages = Vec::new();
+        Dialect::everwire().publication(channel, &text, &mut messages);
+        let (swarm, watched) = (swarm.clone(), server.watched.clone());
+        let deliveries = subscribers as u64;
+        Ok(FanOut { swarm, watched, publisher, messages, deliveries, least_bytes: 20 })
+    };
+    let (mut floor, mut figure) = (side("plain-text", false)?, side("deflated", true)?);
+    let pair = alternate(&mut floor, &mut figure, bench.rounds)?;
+    Ok(Finding {
+        goal: "S14",
+        what: format!("1 channel x {subscribers}, {size} bytes, compressed"),
+        floor: format!("{:.0} ns a delivery uncompressed", pair.floor_ns),
+        figure: format!("{:.0} ns a delivery", pair.figure_ns),
+        value: pair.ratio,
+        limit: 1.1,
+        more_is_better: false,
+        note: trust(&pair),
+    })
+}
+
 /// The frame that a subscriber is sent, as bytes on the wire: what the floor sends too.
 fn delivered_frame(side: &mut FanOut) -> Result<Vec<u8>> {
     let mut swarm = side.swarm.borrow_mut();
@@ -78,10 +108,11 @@ fn delivered_frame(side: &mut FanOut) -> Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// One channel with so many subscribers, so many publishes in one write, the next ones when the last is out.
-pub(super) fn merged(bench: Bench, subscribers: usize, waiting: usize) -> Result<Finding> {
+/// One channel with so many subscribers, so many publishes in one write, the next ones when the last is out: the bare
+/// loop and our server, and the bytes of a frame.
+pub(super) fn pair(bench: Bench, subscribers: usize, waiting: usize) -> Result<(Pair, usize)> {
     let swarm = bench.swarm()?;
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let mut figure = server_side(&swarm, &server, subscribers, waiting)?;
     let frame = delivered_frame(&mut figure)?;
     let program = if waiting == 1 {
@@ -100,8 +131,13 @@ pub(super) fn merged(bench: Bench, subscribers: usize, waiting: usize) -> Result
         deliveries: (subscribers * waiting) as u64,
         least_bytes: 128,
     };
-    let pair = alternate(&mut floor, &mut figure, bench.rounds)?;
-    let note = format!("frame of {} bytes; {}", frame.len(), trust(&pair));
+    Ok((alternate(&mut floor, &mut figure, bench.rounds)?, frame.len()))
+}
+
+/// The same as a goal.
+pub(super) fn merged(bench: Bench, subscribers: usize, waiting: usize) -> Result<Finding> {
+    let (pair, frame) = pair(bench, subscribers, waiting)?;
+    let note = format!("frame of {frame} bytes; {}", trust(&pair));
     let what = format!("1 channel x {subscribers}, {waiting} publish(es) waiting");
     let merged = waiting > 1;
     Ok(Finding {

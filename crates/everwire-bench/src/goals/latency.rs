@@ -20,18 +20,18 @@ use crate::swarm::Heard;
 const CHANNEL: &str = "beat";
 
 /// Makes the message that is meant to be sent then.
-type Message = Box<dyn Fn(u64) -> Vec<u8>>;
+pub(super) type Message = Box<dyn Fn(u64) -> Vec<u8>>;
 
-struct Side {
-    swarm: Shared,
-    publisher: usize,
-    message: Message,
-    subscribers: u64,
+pub(super) struct Side {
+    pub(super) swarm: Shared,
+    pub(super) publisher: usize,
+    pub(super) message: Message,
+    pub(super) subscribers: u64,
 }
 
 impl Side {
     /// Sends one every `every`, each at its time whatever became of the one before; latencies in µs.
-    fn block(&self, every: Duration, count: u64) -> Result<Histogram<u64>> {
+    pub(super) fn block(&self, every: Duration, count: u64) -> Result<Histogram<u64>> {
         let mut swarm = self.swarm.borrow_mut();
         let mut latencies = Histogram::new_with_max(60_000_000, 3)?;
         let every_ns = u64::try_from(every.as_nanos())?;
@@ -98,7 +98,7 @@ fn messages() -> (Message, Message) {
 /// Latency at so many messages a second to so many subscribers, against the bare broadcast under the same schedule.
 pub(super) fn beat(bench: Bench, subscribers: usize, per_second: u32) -> Result<Vec<Finding>> {
     let swarm = bench.swarm()?;
-    let server = Server::start(bench.server_core, "")?;
+    let server = Server::start(bench.server_core, "", "")?;
     let crowd = ours(&server, false)?;
     let publisher = crowd.open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
     crowd.open(&mut swarm.borrow_mut(), subscribers, |_| Some(CHANNEL.to_owned()))?;

@@ -49,7 +49,7 @@ pub struct Options {
     /// Its process, for CPU and memory; found by its port where it runs here. May be repeated
     #[arg(long, value_name = "PID", help_heading = "Target")]
     pub pid: Vec<u32>,
-    /// A line for each upgrade, such as 'Origin: https://example.com'. May be repeated
+    /// A line for each upgrade, such as 'Authorization: Bearer KEY'. May be repeated
     #[arg(long, value_name = "NAME: VALUE", value_parser = header, help_heading = "Target")]
     pub header: Vec<(String, String)>,
     /// A source address, such as 127.0.0.2; several are taken in turn, each with its own ports
@@ -314,9 +314,16 @@ fn room(plan: &Plan, descriptors: u64, ports: u64) -> Result<Vec<String>, Usage>
             "{each} connections from one address take nearly all of its {ports} ports: another --source would give room"
         ));
     }
+    let opens = matches!(plan.scenario, Kind::Connect | Kind::Churn | Kind::Recover);
+    if opens && each * 5 > ports {
+        warnings.push(format!(
+            "{each} connections from one address: the kernel's search for a free port among {ports} slows the load tool down; \
+             more --source addresses help"
+        ));
+    }
     // A port rests for a minute after its connection, on whichever side closed first.
     let a_minute = plan.rate * 60.0 / sources as f64;
-    if matches!(plan.scenario, Kind::Connect | Kind::Churn) && a_minute > ports as f64 {
+    if opens && a_minute > ports as f64 {
         warnings.push(format!(
             "{:.0} connections a second use up the {ports} ports of an address within a minute, if the server leaves it to us to rest them",
             plan.rate
@@ -464,5 +471,9 @@ mod tests {
         assert_eq!(room(&plan, 20_000, 8_000).unwrap(), Vec::<String>::new());
         (plan.scenario, plan.rate) = (Kind::Churn, 2_000.0);
         assert!(room(&plan, 20_000, 28_000).unwrap()[0].contains("within a minute"));
+        (plan.scenario, plan.rate) = (Kind::Recover, 0.0);
+        assert_eq!(room(&plan, 20_000, 28_000).unwrap(), Vec::<String>::new());
+        plan.sources.clear();
+        assert!(room(&plan, 20_000, 28_000).unwrap()[0].contains("search for a free port"));
     }
 }

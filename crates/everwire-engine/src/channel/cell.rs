@@ -118,15 +118,6 @@ pub struct Located {
     pub fetch: bool,
 }
 
-/// What a cursor found.
-#[derive(Clone, Debug)]
-pub enum Read {
-    /// Entries from there on; empty at the top.
-    Entries(Vec<Arc<Entry>>),
-    /// The window begins behind the cursor.
-    Evicted(Evicted),
-}
-
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) window: Window,
@@ -474,12 +465,13 @@ impl Cell {
         located
     }
 
-    /// Entries from `seq` on for a cursor.
-    pub fn read(&self, seq: u64, max_bytes: usize) -> Read {
-        match self.lock().window.read(seq, max_bytes) {
-            Ok(entries) => Read::Entries(entries),
-            Err(evicted) => Read::Evicted(evicted),
-        }
+    /// Appends entries from `seq` on for a cursor; none at the top. The caller's list, as there may be as many cursors
+    /// as subscribers.
+    ///
+    /// # Errors
+    /// The window begins behind the cursor.
+    pub fn read(&self, seq: u64, max_bytes: usize, into: &mut Vec<Arc<Entry>>) -> Result<(), Evicted> {
+        self.lock().window.read(seq, max_bytes, into)
     }
 
     /// Where the entry after this offset of the current epoch stands, if everything after it is in the window.

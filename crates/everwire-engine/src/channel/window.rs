@@ -142,8 +142,8 @@ impl Window {
         }
     }
 
-    /// Entries from `seq` on, at most `max_bytes` of them but at least one if there is one.
-    pub(super) fn read(&self, seq: u64, max_bytes: usize) -> Result<Vec<Arc<Entry>>, Evicted> {
+    /// Appends entries from `seq` on, at most `max_bytes` of them but at least one if there is one.
+    pub(super) fn read(&self, seq: u64, max_bytes: usize, into: &mut Vec<Arc<Entry>>) -> Result<(), Evicted> {
         if seq < self.base_seq() {
             return Err(Evicted { seq: self.base_seq(), position: self.base.clone() });
         }
@@ -154,7 +154,8 @@ impl Window {
             bytes += entry.weight();
             first || bytes <= max_bytes
         });
-        Ok(page.cloned().collect())
+        into.extend(page.cloned());
+        Ok(())
     }
 
     /// The sequence number of the first entry after `offset` (of the current epoch), if everything after it is here.

@@ -10,7 +10,7 @@ use everwire_proto::reply::{GapReason, Outgoing};
 use super::flush::Segment;
 use super::listener::{Listener, Sub};
 use super::{Hub, PAGE_BYTES, PageWanted};
-use crate::channel::{Evicted, Located, OnSlow, Read};
+use crate::channel::{Evicted, Located, OnSlow};
 use crate::entry::{Entry, write_frame};
 use crate::inbox::Page;
 use crate::plant::{Bug, planted};
@@ -155,18 +155,20 @@ impl Hub {
             if left == 0 {
                 return true;
             }
-            match room.cell.read(cursor.next_seq, left) {
+            let mut page = std::mem::take(&mut self.page);
+            let read = room.cell.read(cursor.next_seq, left, &mut page);
+            let foreign = read.is_err() && room.cell.is_foreign();
+            let next_seq = page.last().map(|last| last.seq + 1);
+            self.fill_entries(slot, sub.room, cursor, &mut page, client, segments);
+            self.page = page;
+            match (read, next_seq) {
                 // Another shard's publish took away what comes next. Entries that are not sent are read again, a gap is
                 // not: in one send, a gap may stand before entries of its cursor and never behind them.
-                Read::Evicted(_) if self.scratch.len() > begin => return true,
-                Read::Evicted(_) if room.cell.is_foreign() => cursor.pages = Some(Box::default()),
-                Read::Evicted(to) => self.tell_gap(slot, sub.room, cursor, &to, segments),
-                Read::Entries(entries) => {
-                    let Some(last) = entries.last() else { return false };
-                    let next_seq = last.seq + 1;
-                    self.fill_entries(slot, sub.room, cursor, &entries, client, segments);
-                    cursor.next_seq = next_seq;
-                }
+                (Err(_), _) if self.scratch.len() > begin => return true,
+                (Err(_), _) if foreign => cursor.pages = Some(Box::default()),
+                (Err(to), _) => self.tell_gap(slot, sub.room, cursor, &to, segments),
+                (Ok(()), None) => return false,
+                (Ok(()), Some(next_seq)) => cursor.next_seq = next_seq,
             }
         }
     }
@@ -176,18 +178,18 @@ impl Hub {
         slot: u32,
         room: u32,
         cursor: &mut Cursor,
-        entries: &[Arc<Entry>],
+        entries: &mut Vec<Arc<Entry>>,
         client: ClientId,
         segments: &mut Vec<Segment>,
     ) {
         let form = self.hot[slot as usize].form;
-        for entry in entries {
+        for entry in entries.drain(..) {
             let before = std::mem::replace(&mut cursor.last, entry.position.clone());
-            if cursor.mute.as_ref().is_some_and(|mute| mute.leaves_out(entry, client)) {
+            if cursor.mute.as_ref().is_some_and(|mute| mute.leaves_out(&entry, client)) {
                 continue;
             }
             self.scratch.extend_from_slice(entry.frame(form, &mut self.deflater));
-            segments.push(Segment::entry(self.scratch.len(), room, entry.clone(), before));
+            segments.push(Segment::entry(self.scratch.len(), room, entry, before));
         }
     }
 

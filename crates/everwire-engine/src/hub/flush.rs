@@ -97,15 +97,13 @@ impl Hub {
         let mut opened = 0;
         for index in std::mem::take(&mut self.dirty) {
             let busy = self.rooms[index as usize].as_ref().is_some_and(|r| r.batch.is_some());
-            if busy {
-                // The batch before is still on its way; order within a channel holds.
-                self.dirty.push(index);
-            } else if self.open_batch(index) {
+            // The batch before is still on its way, order within a channel holds: this comes again with its end.
+            if !busy && self.open_batch(index) {
                 opened += 1;
             }
         }
         if opened > 1 {
-            self.mark_shared();
+            self.mark_shared(opened);
         }
     }
 
@@ -149,7 +147,7 @@ impl Hub {
         if any {
             fresh_batch.open(lengths, self.turn, before);
             room.batch = Some(fresh_batch);
-            self.walking.push(index);
+            self.walking.push_back(index);
         } else {
             self.put_away(fresh_batch);
         }
@@ -197,11 +195,12 @@ impl Hub {
         self.rooms[index as usize] = Some(room);
     }
 
-    /// Several batches opened in this turn: whoever gets more than one is served by itself, with one send.
-    fn mark_shared(&mut self) {
+    /// Several batches opened in this turn, the last ones of all: whoever gets more than one is served by itself, with
+    /// one send.
+    fn mark_shared(&mut self, opened: usize) {
         let turn = self.turn;
         let mut shared = Vec::new();
-        for index in &self.walking {
+        for index in self.walking.iter().rev().take(opened) {
             let Some(room) = self.rooms[*index as usize].as_deref() else { continue };
             let Some(batch) = room.batch.as_ref().filter(|b| b.turn == turn) else { continue };
             for form in FORMS {
@@ -219,27 +218,33 @@ impl Hub {
                 }
             }
         }
-        self.ready.append(&mut shared);
+        self.ready.extend(shared);
     }
 
+    /// Serves whoever was ready when it began. Those that the budget does not reach are not looked at: each turn of a
+    /// storm would cost as much as the storm.
     fn serve_ready(&mut self, carrier: &mut impl Carrier, now: Now, budget: &mut usize) {
-        let mut ready = std::mem::take(&mut self.ready);
-        for slot in ready.drain(..) {
-            if *budget == 0 {
-                // What it was told waits in its outbox; it stays ready.
-                self.stash_own(slot);
-                self.ready.push(slot);
-                continue;
-            }
+        for _ in 0..self.ready.len().min(*budget) {
+            let Some(slot) = self.ready.pop_front() else { break };
             *budget -= 1;
             self.hot[slot as usize].ready = false;
             if self.serve(slot, carrier, now) {
                 self.make_ready(slot);
             }
         }
-        if self.ready.is_empty() {
-            // Its room is used again.
-            self.ready = ready;
+        if !self.ready.is_empty() {
+            self.stash_unserved();
+        }
+    }
+
+    /// What connections were told this turn that the budget did not reach waits in their outboxes: before the walk,
+    /// which may not overtake it.
+    fn stash_unserved(&mut self) {
+        for index in 0..self.own_parts.len() {
+            let slot = self.own_parts[index].slot;
+            if self.hot[slot as usize].own_first as usize == index {
+                self.stash_own(slot);
+            }
         }
     }
 
@@ -468,26 +473,42 @@ impl Hub {
         let hot = &mut self.hot[slot as usize];
         let mut next = hot.own_first;
         (hot.own_first, hot.own_last) = (u32::MAX, u32::MAX);
-        while let Some(OwnPart { said, next: then, class }) = self.own_parts.get(next as usize).cloned() {
+        while let Some(OwnPart { said, next: then, class, .. }) = self.own_parts.get(next as usize).cloned() {
             let bytes = said.keep(&self.own);
             self.queue(slot, bytes, class);
             next = then;
         }
     }
 
-    /// Goes on with the batches: plain subscribers are sent them as they are.
+    /// Goes on with the batches: plain subscribers are sent them as they are. Rooms that the budget does not reach are
+    /// not looked at: there may be as many as channels.
     fn walk(&mut self, carrier: &mut impl Carrier, now: Now, budget: &mut usize) {
-        for index in std::mem::take(&mut self.walking) {
+        while *budget > 0
+            && let Some(index) = self.walking.pop_front()
+        {
             for form in FORMS {
                 // life 8/9: plain subscribers get the batch itself.
                 self.walk_form(index, form, carrier, now, budget);
             }
             let Some(room) = self.rooms[index as usize].as_deref_mut() else { continue };
             if room.batch.as_ref().is_some_and(|b| !b.is_done()) {
-                self.walking.push(index);
-            } else if let Some(batch) = room.batch.take() {
-                self.put_away(batch);
+                // It goes on where it stopped: the budget is used up.
+                self.walking.push_front(index);
+            } else {
+                self.end_batch(index);
             }
+        }
+    }
+
+    /// A room's batch is over, and the next one may open.
+    fn end_batch(&mut self, index: u32) {
+        let Some(room) = self.rooms[index as usize].as_deref_mut() else { return };
+        let batch = room.batch.take();
+        if !room.pending.is_empty() {
+            self.dirty.push(index);
+        }
+        if let Some(batch) = batch {
+            self.put_away(batch);
         }
     }
 
@@ -582,9 +603,7 @@ impl Hub {
                 self.make_ready(slot);
             }
         }
-        if let Some(batch) = self.rooms[index as usize].as_deref_mut().and_then(|room| room.batch.take()) {
-            self.put_away(batch);
-        }
+        self.end_batch(index);
         self.walking.retain(|i| *i != index);
     }
 }

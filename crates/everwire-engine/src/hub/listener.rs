@@ -50,6 +50,8 @@ pub(super) struct OwnPart {
     pub(super) said: Said,
     pub(super) next: u32,
     pub(super) class: Class,
+    /// Who is told.
+    pub(super) slot: u32,
 }
 
 /// The bytes of a part.

@@ -7,6 +7,7 @@ use everwire_proto::command::History;
 
 use super::{Deny, Session, position};
 use crate::channel::{HistoryQuery, Namespaces, Options};
+use crate::permit::Right;
 
 /// A page holds at most so many bytes.
 pub const HISTORY_BYTES: usize = 256 * 1024;
@@ -23,7 +24,7 @@ pub struct HistoryAsk {
 impl Session {
     /// Checks a `history`.
     pub fn ask_history(&self, ask: &History<'_>, namespaces: &Namespaces) -> Result<HistoryAsk, Deny> {
-        let options = self.channel(&ask.channel, namespaces, "read the history of", |o| o.access.history)?;
+        let options = self.channel(&ask.channel, namespaces, Right::History)?;
         checked_query(ask, options)
     }
 }

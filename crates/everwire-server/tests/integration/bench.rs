@@ -10,6 +10,7 @@ use everwire_proto::ws::handshake::accept_for;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process::{Process, Scratch};
+use crate::wire::Wire;
 
 /// A run that is short, and small enough for a machine that does other things.
 const SHORT: &str = "--warmup 100ms --duration 300ms --drain 2s";
@@ -185,7 +186,7 @@ fn what_goes_wrong_is_told_with_what_to_do() {
 #[test]
 fn a_refused_publish_names_the_config() {
     let server = Process::serve(
-        "listen = [\"127.0.0.1:0\"]\n[namespaces.default]\naccess = { subscribe = \"anyone\", publish = \"nobody\" }\n",
+        "listen = [\"127.0.0.1:0\"]\n[namespaces.default]\naccess = { subscribe = \"anyone\", publish = \"deny\" }\n",
     );
     let words =
         format!("fanout --url ws://{}/ws --warmup 0s --duration 200ms --drain 100ms --conns 2", server.addr);
@@ -210,6 +211,30 @@ fn ctrl_c_ends_with_the_table_so_far() {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("stopped before its time"), "{said}");
     assert!(Outcome::parse(&String::from_utf8(output.stdout).unwrap()).unwrap().stopped);
+}
+
+#[test]
+fn a_server_that_goes_ends_the_run_with_what_there_was() {
+    let server = dev();
+    let words = format!(
+        "fanout --url ws://{}/ws --warmup 0s --duration 60s --conns 2 --rate 40 --json -",
+        server.addr
+    );
+    let child = command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    crate::world::until("the run has begun", || !stats(&server).contains("\"messages\":0,"));
+    drop(server);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let outcome = Outcome::parse(&String::from_utf8(output.stdout).unwrap()).unwrap();
+    assert!(outcome.broken.is_some_and(|words| words.contains("1012")), "{:?}", outcome.first_error);
+    assert!(outcome.measured_ms < 30_000.0);
+}
+
+fn stats(server: &Process) -> String {
+    let mut client = Wire::dial(server.addr);
+    client.raw(b"GET /stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    client.read_head();
+    String::from_utf8(client.read_to_end()).unwrap()
 }
 
 /// Templates that make the words of a server which knows no Everwire.

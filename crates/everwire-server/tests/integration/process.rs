@@ -61,6 +61,14 @@ impl Process {
         Self::start(&mut command, Some(file))
     }
 
+    /// The same, with everything in the log.
+    pub fn serve_and_log_all(config: &str) -> Self {
+        let file = Scratch::new("serve.toml", config);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_everwire"));
+        command.args(["serve", "--config"]).arg(file.path()).env("EVERWIRE_LOG", "trace");
+        Self::start(&mut command, Some(file))
+    }
+
     /// The same, with so many descriptors and no way to get more.
     pub fn serve_with_descriptors(config: &str, count: u32) -> Self {
         let file = Scratch::new("serve.toml", config);
