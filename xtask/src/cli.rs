@@ -40,6 +40,12 @@ enum Task {
         #[arg(long, value_name = "N")]
         steps: Option<u64>,
     },
+    /// kill -9 at random moments, more often than the tests do it
+    Crash {
+        /// How often
+        #[arg(long, value_name = "N", default_value_t = 1_000)]
+        times: u64,
+    },
     /// Measures a release build: against its goals, against other servers, or as `everwire bench` with any other words
     #[command(subcommand, disable_help_subcommand = true)]
     Bench(Measure),
@@ -91,6 +97,7 @@ fn perform(task: Task) -> Result<()> {
             }
         }
         Task::Sim { seeds, from, steps } => long::simulate(&root, seeds, from, steps),
+        Task::Crash { times } => long::crash(&root, times),
         Task::Bench(measure) => bench::run(&root, &measure),
         Task::Counts { renew } => counts::run(&root, renew),
         Task::Growth { most } => long::growth(&root, most),
@@ -155,7 +162,7 @@ mod tests {
     #[test]
     fn the_help_names_every_task() {
         let help = Cli::command().render_help().to_string();
-        for task in ["test", "tidy", "sim", "bench", "counts", "growth", "conformance"] {
+        for task in ["test", "tidy", "sim", "crash", "bench", "counts", "growth", "conformance"] {
             assert!(help.contains(&format!("\n  {task} ")), "{help}");
         }
     }

@@ -20,6 +20,12 @@ fn simulation(root: &Path, seeds: Option<u64>, from: Option<u64>, steps: Option<
     given.fold(Call::new(root, words), |call, (name, value)| call.with(name, value.to_string()))
 }
 
+/// Ends a server by kill -9 so many times, and looks for what is lost.
+pub fn crash(root: &Path, times: u64) -> Result<()> {
+    let words = "cargo test --locked -p everwire-server --release --test integration -- kill_9 --nocapture";
+    Call::new(root, words).with("EVERWIRE_CRASHES", times.to_string()).run()
+}
+
 /// Shows what an operation of the engine costs among more and more channels and connections, up to `most`.
 pub fn growth(root: &Path, most: u32) -> Result<()> {
     let words = "cargo run --locked --release -p everwire-engine --features counts --bin everwire-growth --";

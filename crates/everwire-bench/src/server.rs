@@ -18,6 +18,8 @@ echo = true
 commands_per_second = 1_000_000
 commands_burst = 1_000_000
 channels = 100_000
+[history]
+store = "memory"
 [namespaces.default]
 presence = true
 history = { messages = 1_000 }

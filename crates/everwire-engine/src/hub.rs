@@ -18,7 +18,6 @@ use everwire_proto::ids::ClientId;
 use everwire_proto::position::Position;
 use everwire_proto::reply::Outgoing;
 use everwire_proto::ws::Deflater;
-use rustc_hash::FxHashMap;
 
 pub use flush::{Carrier, Sent};
 pub use listener::Overflow;
@@ -27,6 +26,7 @@ use self::listener::{Hot, Listener, OwnPart, Said, Sub};
 use self::room::Room;
 use crate::channel::{Cell, Located};
 use crate::entry::{Entry, Form, MemberNote, write_frame};
+use crate::hashes::NamedMap;
 use crate::inbox::{HubKey, Page};
 use crate::name::ChannelName;
 use crate::outbox::Class;
@@ -41,7 +41,7 @@ pub struct Hub {
     rooms: Vec<Option<Box<Room>>>,
     generations: Vec<u32>,
     free: Vec<u32>,
-    by_name: FxHashMap<ChannelName, u32>,
+    by_name: NamedMap<ChannelName, u32>,
     hot: Vec<Hot>,
     listeners: Vec<Option<Box<Listener>>>,
     /// Rooms with entries that no batch holds yet. One may stand here twice, or have none any more: to take it out would
@@ -114,7 +114,7 @@ impl Hub {
             rooms: Vec::new(),
             generations: Vec::new(),
             free: Vec::new(),
-            by_name: FxHashMap::default(),
+            by_name: NamedMap::default(),
             hot: Vec::new(),
             listeners: Vec::new(),
             dirty: Vec::new(),

@@ -11,6 +11,7 @@ use loom::sync::{Mutex, MutexGuard};
 use std::sync::{Mutex, MutexGuard};
 
 use everwire_proto::codes::ErrorCode;
+use everwire_proto::ids::ClientId;
 use everwire_proto::position::Position;
 
 use crate::entry::{Entry, MemberNote};
@@ -85,6 +86,30 @@ pub enum Item {
     Answer(u64, Answer),
     /// This connection's session goes on elsewhere.
     Resumed(ConnKey),
+    /// Connections of this shard are to end.
+    Expel(Arc<Expulsion>),
+}
+
+/// Whose connections end, and how they are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expulsion {
+    /// Whose.
+    pub whom: Expelled,
+    /// The close code.
+    pub code: u16,
+    /// A sentence for people, at most 123 bytes.
+    pub reason: Box<str>,
+}
+
+/// Whose connections end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expelled {
+    /// All of a user.
+    User(Box<str>),
+    /// The one of a client.
+    Client(ClientId),
+    /// All that have a token of this id.
+    Token(Box<str>),
 }
 
 impl Item {

@@ -10,7 +10,9 @@
 pub mod plant;
 pub mod time;
 pub mod limits;
+pub mod hashes;
 pub mod name;
+pub mod permit;
 pub mod entry;
 pub mod inbox;
 pub mod channel;

@@ -1,5 +1,9 @@
 //! Every limit of a node and of a connection, with its default.
 
+/// Clocks of two machines may differ by so much: a token is good so long before its `nbf` and after its `exp`, and a
+/// connection lives so long behind it. Below the 5 s that the contract allows.
+pub const LEEWAY_MS: u64 = 2_000;
+
 /// Limits that hold for each connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
@@ -85,7 +89,7 @@ pub struct NodeLimits {
     /// Bytes waiting in one room of a shard, whose batch is still on its way to all, before its subscribers read the
     /// window instead.
     pub pending_bytes: usize,
-    /// Ended sessions that can still be resumed.
+    /// Ended sessions that can still be resumed; at least as many as there ever were at once.
     pub ended_sessions: usize,
 }
 
@@ -98,7 +102,7 @@ impl Default for NodeLimits {
             message_id_ms: 300_000,
             inbox_bytes: 16 << 20,
             pending_bytes: 4 << 20,
-            ended_sessions: 1_000_000,
+            ended_sessions: 100_000,
         }
     }
 }

@@ -66,6 +66,11 @@ pub fn namespace_of(name: &str) -> Option<&str> {
     name.split_once(':').map(|(namespace, _)| namespace)
 }
 
+/// What stands behind the namespace; `None` in the default one.
+pub fn own_part(name: &str) -> Option<&str> {
+    name.split_once(':').map(|(_, own)| own)
+}
+
 impl Borrow<str> for ChannelName {
     fn borrow(&self) -> &str {
         &self.0
@@ -97,5 +102,6 @@ mod tests {
         assert_eq!(namespace_of("chat:a:b"), Some("chat"));
         assert_eq!(namespace_of("chat"), None);
         assert_eq!(namespace_of(":x"), Some(""));
+        assert_eq!((own_part("user:a:b"), own_part("user")), (Some("a:b"), None));
     }
 }

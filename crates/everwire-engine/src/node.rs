@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use everwire_proto::ids::{ClientId, SessionKey};
-use rustc_hash::{FxBuildHasher, FxHashMap};
+use rustc_hash::FxHashMap;
 
 use crate::channel::{Cell, Namespaces, Options, Shared};
-use crate::inbox::{ConnKey, Inbox, Item};
+use crate::hashes::{NamedMap, Seeded};
+use crate::inbox::{ConnKey, Expulsion, Inbox, Item};
 use crate::limits::{ConnectionLimits, Times};
 use crate::name::ChannelName;
 use crate::plant::{Bug, planted};
@@ -17,6 +18,9 @@ use crate::ports::{Authority, Broker};
 use crate::time::{Entropy, Now};
 
 const STRIPES: usize = 64;
+
+/// Ended sessions that one sweep forgets: it must not hold up a shard.
+const FORGOTTEN: usize = 20_000;
 
 /// Settings that do not change while the node runs.
 #[derive(Clone, Debug)]
@@ -63,7 +67,7 @@ impl Counters {
 
 #[derive(Default)]
 struct Stripe {
-    cells: FxHashMap<ChannelName, Arc<Cell>>,
+    cells: NamedMap<ChannelName, Arc<Cell>>,
     /// Candidates for eviction, roughly oldest first: (last use when queued, name).
     queue: VecDeque<(u64, ChannelName)>,
 }
@@ -107,7 +111,10 @@ pub struct Node {
     stripes: Vec<Mutex<Stripe>>,
     seats: Mutex<FxHashMap<SessionKey, Seat>>,
     ended: Mutex<VecDeque<(u64, SessionKey)>>,
-    cells: std::sync::atomic::AtomicUsize,
+    /// Sessions that a connection has now, and the most there ever were: so many may all end at once and come back.
+    live: AtomicUsize,
+    most_live: AtomicUsize,
+    cells: AtomicUsize,
     holders: AtomicU64,
 }
 
@@ -134,7 +141,9 @@ impl Node {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             seats: Mutex::default(),
             ended: Mutex::default(),
-            cells: std::sync::atomic::AtomicUsize::new(0),
+            live: AtomicUsize::new(0),
+            most_live: AtomicUsize::new(0),
+            cells: AtomicUsize::new(0),
             holders: AtomicU64::new(1),
         }
     }
@@ -142,6 +151,14 @@ impl Node {
     /// The inbox of a shard.
     pub fn inbox(&self, shard: u16) -> &Arc<Inbox> {
         &self.shared.inboxes[usize::from(shard)]
+    }
+
+    /// Ends connections, on whichever shard they are: their shards do it in their next turn.
+    pub fn expel(&self, expulsion: Expulsion) {
+        let expulsion = Arc::new(expulsion);
+        for inbox in &self.shared.inboxes {
+            inbox.push(Item::Expel(expulsion.clone()));
+        }
     }
 
     /// A number that no other connection of this node's life has.
@@ -156,7 +173,7 @@ impl Node {
 
     fn stripe(&self, name: &str) -> &Mutex<Stripe> {
         // High bits: the map inside uses the low ones.
-        let hash = FxBuildHasher.hash_one(name) >> 40;
+        let hash = Seeded.hash_one(name) >> 40;
         &self.stripes[usize::try_from(hash).unwrap_or(0) % STRIPES]
     }
 
@@ -247,12 +264,18 @@ impl Node {
             cell.sweep(now);
         }
         self.make_room(now);
-        self.forget_ended(now);
+        self.forget_ended(now, FORGOTTEN);
     }
 
     /// A new session takes its seat.
     pub fn sit(&self, key: SessionKey, seat: Seat) {
+        self.count_live();
         lock(&self.seats).insert(key, seat);
+    }
+
+    fn count_live(&self) {
+        let live = self.live.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_live.fetch_max(live, Ordering::Relaxed);
     }
 
     /// Goes on with a session on another connection: its public id, or `None` where it is unknown, expired or
@@ -267,8 +290,9 @@ impl Node {
             seat.resumed_ms = now.mono_ms;
             (seat.client, old)
         };
-        if let Some(old) = old {
-            self.inbox(old.shard).push(Item::Resumed(old));
+        match old {
+            Some(old) => self.inbox(old.shard).push(Item::Resumed(old)),
+            None => self.count_live(),
         }
         Some(client)
     }
@@ -278,6 +302,9 @@ impl Node {
         {
             let mut seats = lock(&self.seats);
             let Some(seat) = seats.get_mut(&key).filter(|seat| seat.at == at) else { return };
+            if seat.ended_ms.is_none() {
+                self.live.fetch_sub(1, Ordering::Relaxed);
+            }
             if goodbye {
                 seats.remove(&key);
                 return;
@@ -285,6 +312,8 @@ impl Node {
             seat.ended_ms = Some(now.mono_ms);
         }
         lock(&self.ended).push_back((now.mono_ms, key));
+        // Whoever adds one takes more than one away, so that the tables never grow beyond the limit.
+        self.forget_ended(now, 4);
     }
 
     /// When this session was last resumed; `None` where it is not seated anew since.
@@ -298,13 +327,15 @@ impl Node {
         lock(&self.seats).len()
     }
 
-    fn forget_ended(&self, now: Now) {
-        loop {
+    /// Forgets the oldest ended sessions that are too many or too old, at most so many of them.
+    fn forget_ended(&self, now: Now, at_once: usize) {
+        let most = self.shared.limits.ended_sessions.max(self.most_live.load(Ordering::Relaxed));
+        for _ in 0..at_once {
             let key = {
                 let mut ended = lock(&self.ended);
                 let Some(&(at, key)) = ended.front() else { return };
                 let expired = now.mono_ms.saturating_sub(at) > self.settings.times.resume_ms;
-                if !expired && ended.len() <= self.shared.limits.ended_sessions {
+                if !expired && ended.len() <= most {
                     return;
                 }
                 ended.pop_front();

@@ -11,15 +11,21 @@ use everwire_proto::payload::Payload;
 use crate::channel::{Cell, Draft, HistoryQuery, Options};
 use crate::inbox::Answer;
 use crate::name::ChannelName;
+use crate::permit::Permit;
 use crate::time::Now;
 
 /// Where an answer goes: this shard's inbox, under this number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// The asking shard.
+    /// The asking shard, or [`Ticket::DESK`].
     pub shard: u16,
     /// The number it will find in [`crate::inbox::Item::Answer`].
     pub number: u64,
+}
+
+impl Ticket {
+    /// Whoever is no shard asks here, such as the HTTP API; the broker knows where its answers go.
+    pub const DESK: u16 = u16::MAX;
 }
 
 /// What a broker can be asked.
@@ -66,7 +72,7 @@ pub trait Broker: Send + Sync {
     fn detach(&self, cell: &Arc<Cell>, now: Now);
 }
 
-/// Who a connection is.
+/// Who a connection is, and what its token allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The user; `None`: anonymous.
@@ -75,12 +81,29 @@ pub struct Identity {
     pub info: Option<Arc<Payload>>,
     /// The end of the token, ms since 1970 UTC.
     pub expires_at: Option<u64>,
+    /// What the token allows beyond the namespaces.
+    pub permit: Option<Arc<Permit>>,
+    /// The token's own id, by which it can be revoked.
+    pub token_id: Option<Box<str>>,
+}
+
+/// What a token for one channel allows: to subscribe to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entrance {
+    /// To whom; `None`: to an anonymous client.
+    pub user: Option<Arc<str>>,
+    /// The channel.
+    pub channel: Box<str>,
+    /// The end of the token, ms since 1970 UTC; the subscription ends with it.
+    pub expires_at: Option<u64>,
 }
 
 /// Whoever knows tokens.
 pub trait Authority: Send + Sync {
     /// Whom this token speaks of; the error is `token_invalid` or `token_expired` with one text for every refusal.
     fn check(&self, token: &str, now: Now) -> Result<Identity, (ErrorCode, String)>;
+    /// Where this token, made for one channel, lets in; the errors are those of [`Authority::check`].
+    fn check_entrance(&self, token: &str, now: Now) -> Result<Entrance, (ErrorCode, String)>;
 }
 
 /// The authority of a server without keys: no token can be accepted.
@@ -90,6 +113,10 @@ pub struct NoTokens;
 impl Authority for NoTokens {
     fn check(&self, _token: &str, _now: Now) -> Result<Identity, (ErrorCode, String)> {
         let text = "this server has no keys for tokens; connect without one";
+        Err((ErrorCode::TokenInvalid, text.to_owned()))
+    }
+    fn check_entrance(&self, _token: &str, _now: Now) -> Result<Entrance, (ErrorCode, String)> {
+        let text = "this server has no keys for tokens; go on without one";
         Err((ErrorCode::TokenInvalid, text.to_owned()))
     }
 }

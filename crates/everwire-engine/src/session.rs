@@ -5,6 +5,8 @@ mod connect;
 mod history;
 mod presence;
 mod publish;
+mod refresh;
+mod right;
 mod subscribe;
 
 use std::collections::VecDeque;
@@ -14,17 +16,21 @@ use everwire_proto::codes::{CloseCode, ErrorCode};
 use everwire_proto::ids::{ClientId, Epoch, SessionKey};
 use everwire_proto::payload::Payload;
 use everwire_proto::position::Position;
+use everwire_proto::secret::Secret;
 
 pub use connect::ConnectAsk;
-pub use history::{HistoryAsk, checked_query};
+pub use history::{HISTORY_BYTES, HistoryAsk, checked_query};
 pub use presence::{PresenceAsk, StateAsk, checked_page, member_token};
 pub use publish::{PublishAsk, draft_for_backend};
+pub use right::{Ruling, rule_on};
 pub use subscribe::SubscribeAsk;
 
-use crate::channel::{Namespaces, Options, Who};
+use crate::channel::{Namespaces, Options};
 use crate::entry::{Form, MemberCard, Sender};
+use crate::limits::ConnectionLimits;
 use crate::name::ChannelName;
 use crate::node::Full;
+use crate::permit::Right;
 use crate::plant::{Bug, planted};
 use crate::ports::Identity;
 use crate::time::{Bucket, Now};
@@ -98,7 +104,7 @@ pub struct Session {
     /// Unique in the node's life.
     pub holder: u64,
     /// A token that came with the upgrade.
-    pub token: Option<Box<str>>,
+    pub token: Option<Secret<Box<str>>>,
     /// Since when it is here, ms of the clock that never jumps.
     pub opened_ms: u64,
     /// When something was last received.
@@ -119,7 +125,7 @@ impl Session {
         client: ClientId,
         key: SessionKey,
         form: Form,
-        token: Option<Box<str>>,
+        token: Option<Secret<Box<str>>>,
         holder: u64,
         now: Now,
     ) -> Self {
@@ -181,22 +187,31 @@ impl Session {
         }
     }
 
-    /// The settings of a channel, if its name is good, its namespace is known and `may` admits this session.
+    /// How many channels it may have: its token may allow fewer than the config.
+    pub fn most_channels(&self, limits: &ConnectionLimits) -> u32 {
+        let own = self.identity.permit.as_ref().and_then(|permit| permit.channels);
+        own.map_or(limits.channels, |own| own.min(limits.channels))
+    }
+
+    /// Commands a second, and at once: its token may allow fewer than the config.
+    pub fn command_rate(&self, limits: &ConnectionLimits) -> (u32, u32) {
+        let own = self.identity.permit.as_ref().and_then(|permit| permit.commands_per_second);
+        match own.filter(|own| *own < limits.commands_per_second) {
+            None => (limits.commands_per_second, limits.commands_burst),
+            Some(own) => (own, limits.commands_burst.min(own.saturating_mul(2))),
+        }
+    }
+
+    /// The settings of a channel, if its name is good, its namespace is known and this session has the right.
     fn channel<'n>(
         &self,
         name: &str,
         namespaces: &'n Namespaces,
-        verb: &str,
-        may: impl Fn(&Options) -> Who,
+        right: Right,
     ) -> Result<&'n Arc<Options>, Deny> {
         let options = known_channel(name, namespaces)?;
-        let admitted = match may(options) {
-            Who::Anyone => true,
-            Who::Authenticated => self.user().is_some(),
-            Who::Nobody => false,
-        };
-        if !admitted {
-            let text = format!("{} may not {verb} {name}", self.who());
+        if !rule_on(&self.identity, name, options, right).admits() {
+            let text = format!("{} may not {} {name}", self.who(), right.phrase());
             return Err(Deny::new(ErrorCode::PermissionDenied, text));
         }
         Ok(options)

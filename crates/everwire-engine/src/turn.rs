@@ -5,8 +5,10 @@
 //! [`Turn::next_wake_ms`].
 
 mod answers;
+mod appointed;
 mod carry;
 mod ends;
+mod expiry;
 mod subscriptions;
 mod wheel;
 #[cfg(feature = "testing")]
@@ -22,6 +24,7 @@ use everwire_proto::command::Command;
 use everwire_proto::ids::{ClientId, SessionKey};
 use everwire_proto::payload::Format;
 use everwire_proto::reply::Outgoing;
+use everwire_proto::secret::Secret;
 use everwire_proto::{json, msgpack};
 use rustc_hash::FxHashMap;
 
@@ -37,7 +40,7 @@ use crate::hub::Hub;
 use crate::inbox::{ConnKey, HubKey, Item};
 use crate::node::{Counters, Node};
 use crate::plant::{Bug, planted};
-use crate::session::{Deny, Phase, Session};
+use crate::session::{Deny, HISTORY_BYTES, Phase, Session};
 use crate::time::Now;
 
 /// Bytes said in one turn before the shell is asked to flush first.
@@ -65,9 +68,12 @@ pub enum Flow {
 pub struct Peer {
     /// How it reads and writes.
     pub form: Form,
-    /// A token that came with the upgrade; a secret.
-    pub token: Option<Box<str>>,
+    /// A token that came with the upgrade.
+    pub token: Option<Secret<Box<str>>>,
 }
+
+/// Channels that a connection is in by a token of their own, and when that ends. Boxed: nearly no connection has any.
+type Entrances = Box<Vec<(HubKey, Option<u64>)>>;
 
 /// One connection with a session.
 #[derive(Debug)]
@@ -77,9 +83,19 @@ struct Conn {
     /// The tick at which the wheel looks at it; entries for other ticks are stale.
     tick: u64,
     held: Option<Held>,
+    /// Pages of history that were asked for and are on their way.
+    coming: u8,
     /// It has left its channels and its seat.
     ended: bool,
     waiting: Option<Box<Waiting>>,
+    /// Channels that it is in by a token of their own, and when that ends.
+    entered: Option<Entrances>,
+}
+
+impl Conn {
+    fn coming_bytes(&self) -> usize {
+        usize::from(self.coming) * HISTORY_BYTES
+    }
 }
 
 /// Why a connection is held.
@@ -190,8 +206,16 @@ impl Turn {
         self.hub.open(slot, peer.form);
         self.hub.name(slot, client);
         let generation = self.generations[at];
-        self.conns[at] =
-            Some(Box::new(Conn { session, generation, tick: 0, held: None, ended: false, waiting: None }));
+        self.conns[at] = Some(Box::new(Conn {
+            session,
+            generation,
+            tick: 0,
+            held: None,
+            coming: 0,
+            ended: false,
+            waiting: None,
+            entered: None,
+        }));
         self.count += 1;
         self.arm(slot, now.mono_ms + self.node.settings.times.connect_ms);
     }
@@ -263,13 +287,15 @@ impl Turn {
         let limits = self.node.settings.limits;
         let generation = self.generations[slot as usize];
         let Some(conn) = self.conn(slot) else { return Ok(()) };
-        let (per_second, debt_ms) = (limits.commands_per_second, HELD_MS);
+        let debt_ms = HELD_MS;
+        let (per_second, burst) = conn.session.command_rate(&limits);
         let taken = match command {
             Command::Pong => return Ok(()),
             Command::Subscribe(_) | Command::Unsubscribe { .. } => {
-                conn.session.subscribes.take(now, per_second, limits.channels, debt_ms)
+                let channels = conn.session.most_channels(&limits);
+                conn.session.subscribes.take(now, per_second, channels, debt_ms)
             }
-            _ => conn.session.commands.take(now, per_second, limits.commands_burst, debt_ms),
+            _ => conn.session.commands.take(now, per_second, burst, debt_ms),
         };
         let wait_ms = match taken {
             Ok(0) => return Ok(()),
@@ -298,6 +324,8 @@ impl Turn {
         if matches!(conn.session.phase, Phase::Closing(_)) {
             return Flow::Stop;
         }
+        // And what it has asked for: it can't be refused when it comes.
+        let waiting = waiting + conn.coming_bytes();
         if conn.held.is_none() && waiting > limit / 2 {
             conn.held = Some(Held::Outbox);
             self.held.push(slot);
@@ -339,6 +367,7 @@ impl Turn {
                 Item::Failed(key) => self.channel_failed(key, now),
                 Item::Answer(number, answer) => self.answered(number, answer, now),
                 Item::Resumed(at) => self.resumed_elsewhere(at, now),
+                Item::Expel(expulsion) => self.expel(&expulsion, now),
             }
         }
         if self.items.is_empty() && self.items.capacity() > 64 * 1024 {
@@ -384,7 +413,8 @@ impl Turn {
         let limit = self.node.settings.limits.outbox_bytes as usize;
         let mut held = std::mem::take(&mut self.held);
         held.retain(|slot| {
-            let still = self.hub.waiting_bytes(*slot) > limit / 2;
+            let coming = self.conn(*slot).map_or(0, |conn| conn.coming_bytes());
+            let still = self.hub.waiting_bytes(*slot) + coming > limit / 2;
             if !still && self.conn(*slot).is_some_and(|c| c.held == Some(Held::Outbox)) {
                 self.release(*slot);
             }

@@ -19,35 +19,72 @@ use crate::ports::{Ask, Asked, Ticket};
 use crate::session::{Deny, checked_query, draft_for_backend, known_channel};
 use crate::time::Now;
 
-/// Nobody asks under this number: the API is answered at once or not at all.
-const NO_TICKET: Ticket = Ticket { shard: 0, number: u64::MAX };
+/// Nobody hears what is answered under this: for callers that can't wait.
+const NO_TICKET: Ticket = Ticket { shard: Ticket::DESK, number: u64::MAX };
 
-/// Publishes for the application's backend. The position is `None` for volatile messages.
-pub fn publish(node: &Node, ask: &Publish<'_>, now: Now) -> Result<(Option<Position>, bool), Deny> {
+/// Publishes for the application's backend. `None`: the answer comes later, under this ticket.
+pub fn ask_publish(node: &Node, ask: &Publish<'_>, ticket: Ticket, now: Now) -> Result<Option<Answer>, Deny> {
     let ask_of = draft_for_backend(ask, &node.settings.namespaces)?;
     node.counters.published.fetch_add(1, Ordering::Relaxed);
     let cell = node.cell(&ask.channel, &ask_of.options, now)?;
-    match ask_now(node, cell, Ask::Publish(ask_of.draft), now)? {
+    ask_broker(node, cell, Ask::Publish(ask_of.draft), ticket, now)
+}
+
+/// What a publish came to. The position is `None` for volatile messages.
+pub fn published(answer: Answer) -> Result<(Option<Position>, bool), Deny> {
+    match answer {
         Answer::Published { position, duplicate } => Ok((position, duplicate)),
         Answer::Failed(code) => Err(Deny::failed(code)),
         Answer::Page(_) => Err(later()),
     }
 }
 
+/// The same in one, of a broker that answers at once.
+pub fn publish(node: &Node, ask: &Publish<'_>, now: Now) -> Result<(Option<Position>, bool), Deny> {
+    published(ask_publish(node, ask, NO_TICKET, now)?.ok_or_else(later)?)
+}
+
+/// A history that was asked for.
+#[derive(Debug)]
+pub struct AskedHistory {
+    /// The channel.
+    pub cell: Arc<Cell>,
+    /// The epoch of the position that was asked for.
+    epoch: Option<Epoch>,
+    /// `None`: the answer comes later.
+    pub answer: Option<Answer>,
+}
+
 /// Reads history for the application's backend.
-pub fn history(node: &Node, ask: &History<'_>, now: Now) -> Result<(Arc<Cell>, Page), Deny> {
+pub fn ask_history(node: &Node, ask: &History<'_>, ticket: Ticket, now: Now) -> Result<AskedHistory, Deny> {
     let options = known_channel(&ask.channel, &node.settings.namespaces)?;
     let query = checked_query(ask, options)?;
     let cell = node.cell(&ask.channel, options, now)?;
     let epoch = query.query.epoch.clone();
-    match ask_now(node, cell.clone(), Ask::History(query.query), now)? {
-        Answer::Page(page) => {
-            check_epoch(&cell.name, epoch.as_ref(), &page)?;
-            Ok((cell, page))
+    let answer = ask_broker(node, cell.clone(), Ask::History(query.query), ticket, now)?;
+    Ok(AskedHistory { cell, epoch, answer })
+}
+
+impl AskedHistory {
+    /// The page, once it is there.
+    pub fn page(&self, answer: Answer) -> Result<Page, Deny> {
+        match answer {
+            Answer::Page(page) => {
+                check_epoch(&self.cell.name, self.epoch.as_ref(), &page)?;
+                Ok(page)
+            }
+            Answer::Failed(code) => Err(Deny::failed(code)),
+            Answer::Published { .. } => Err(later()),
         }
-        Answer::Failed(code) => Err(Deny::failed(code)),
-        Answer::Published { .. } => Err(later()),
     }
+}
+
+/// The same in one, of a broker that answers at once.
+pub fn history(node: &Node, ask: &History<'_>, now: Now) -> Result<(Arc<Cell>, Page), Deny> {
+    let mut asked = ask_history(node, ask, NO_TICKET, now)?;
+    let answer = asked.answer.take().ok_or_else(later)?;
+    let page = asked.page(answer)?;
+    Ok((asked.cell, page))
 }
 
 /// Reads who is there for the application's backend: at most `limit` members after `after`.
@@ -65,11 +102,17 @@ pub fn presence(
     Ok(node.cell(channel, options, now)?.presence(limit, after))
 }
 
-fn ask_now(node: &Node, mut cell: Arc<Cell>, mut ask: Ask, now: Now) -> Result<Answer, Deny> {
+fn ask_broker(
+    node: &Node,
+    mut cell: Arc<Cell>,
+    mut ask: Ask,
+    ticket: Ticket,
+    now: Now,
+) -> Result<Option<Answer>, Deny> {
     loop {
-        match node.broker.ask(&cell, ask, NO_TICKET, now) {
-            Asked::Now(answer) => return Ok(answer),
-            Asked::Later => return Err(later()),
+        match node.broker.ask(&cell, ask, ticket, now) {
+            Asked::Now(answer) => return Ok(Some(answer)),
+            Asked::Later => return Ok(None),
             Asked::Dead(again) => {
                 cell = node.cell(cell.name.as_str(), &cell.options, now)?;
                 ask = again;
@@ -79,7 +122,7 @@ fn ask_now(node: &Node, mut cell: Arc<Cell>, mut ask: Ask, now: Now) -> Result<A
 }
 
 fn later() -> Deny {
-    Deny::new(ErrorCode::NotAvailable, "this server's broker can't be asked over HTTP")
+    Deny::new(ErrorCode::NotAvailable, "this server's broker does not answer at once")
 }
 
 /// Whether the position that was asked for belongs to the stream that the page is of.

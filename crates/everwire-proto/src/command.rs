@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::codes::ErrorCode;
 use crate::payload::Data;
+use crate::secret::Secret;
 
 /// One command with the id the client chose for it (1..2^53-1; absent: no reply unless it fails).
 #[derive(Clone, Debug, PartialEq)]
@@ -21,8 +22,8 @@ pub enum Command<'a> {
     Connect(Connect<'a>),
     /// A new token for a living session.
     Refresh {
-        /// The token; a secret.
-        token: Cow<'a, str>,
+        /// The token.
+        token: Secret<Cow<'a, str>>,
     },
     /// Subscribes to a channel.
     Subscribe(Subscribe<'a>),
@@ -67,16 +68,16 @@ pub enum Command<'a> {
 /// Fields of `connect`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Connect<'a> {
-    /// The token; a secret.
-    pub token: Option<Cow<'a, str>>,
+    /// The token.
+    pub token: Option<Secret<Cow<'a, str>>>,
     /// The client library's name, at most 64 bytes.
     pub name: Option<Cow<'a, str>>,
     /// Its version, at most 64 bytes.
     pub version: Option<Cow<'a, str>>,
     /// Wants visible `ping` pushes.
     pub heartbeat: bool,
-    /// The session to go on with; a secret.
-    pub resume: Option<Cow<'a, str>>,
+    /// The session to go on with.
+    pub resume: Option<Secret<Cow<'a, str>>>,
     /// Positions for server-side subscriptions.
     pub since: Vec<(Cow<'a, str>, Since<'a>)>,
 }
@@ -95,8 +96,8 @@ pub struct Since<'a> {
 pub struct Subscribe<'a> {
     /// The channel.
     pub channel: Cow<'a, str>,
-    /// A subscription token; a secret.
-    pub token: Option<Cow<'a, str>>,
+    /// A subscription token.
+    pub token: Option<Secret<Cow<'a, str>>>,
     /// Recover from here.
     pub since: Option<Since<'a>>,
     /// Begin with so many of the newest messages.

@@ -10,6 +10,7 @@ use crate::command::{Command, Connect, History, Publish, Refusal, Request, Since
 use crate::ids::is_wire_id;
 use crate::payload::{Data, Format};
 use crate::position::MAX_INTEGER;
+use crate::secret::Secret;
 
 /// Deepest nesting of a payload.
 pub(crate) const MAX_DEPTH: usize = 64;
@@ -17,6 +18,13 @@ pub(crate) const MAX_DEPTH: usize = 64;
 pub(crate) const MAX_FIELDS: usize = 1024;
 /// `info` and `state`, bytes.
 const STATE_BYTES: usize = 1024;
+
+/// One of 32 bits for a key; the common ones of a command have different ones.
+fn bit_of(key: &str) -> u32 {
+    let first = key.as_bytes().first().map_or(0, |b| u32::from(*b));
+    let len = u32::try_from(key.len()).unwrap_or(u32::MAX);
+    1 << ((first ^ len.wrapping_mul(3)) & 31)
+}
 
 /// A value of a field: decoded as far as commands need it.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +73,10 @@ pub(crate) type ReadFields = for<'a> fn(&'a [u8]) -> Result<Vec<Field<'a>>, Stri
 /// The fields of one object.
 pub(crate) struct Fields<'a> {
     list: Vec<Field<'a>>,
+    /// The bits of its keys: one whose bit is missing need not be looked for.
+    bits: u32,
+    /// Two keys have one bit; only then can a key stand twice.
+    met: bool,
     format: Format,
     read: ReadFields,
 }
@@ -74,11 +86,20 @@ type Tags<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 impl<'a> Fields<'a> {
     pub(crate) fn new(list: Vec<Field<'a>>, format: Format, read: ReadFields) -> Self {
-        Self { list, format, read }
+        let (mut bits, mut met) = (0, false);
+        for field in &list {
+            let bit = bit_of(&field.key);
+            met |= bits & bit != 0;
+            bits |= bit;
+        }
+        Self { list, bits, met, format, read }
     }
 
     /// A key that stands twice.
-    fn doubled(&self) -> Option<&str> {
+    pub(crate) fn doubled(&self) -> Option<&str> {
+        if !self.met {
+            return None;
+        }
         if self.list.len() <= 16 {
             let twice = |(i, f): &(usize, &Field<'_>)| self.list[..*i].iter().any(|e| e.key == f.key);
             return self.list.iter().enumerate().find(twice).map(|(_, f)| &*f.key);
@@ -91,11 +112,14 @@ impl<'a> Fields<'a> {
 
     /// Takes a field that is there and not null.
     fn take(&mut self, key: &str) -> Option<Field<'a>> {
+        if self.bits & bit_of(key) == 0 {
+            return None;
+        }
         let at = self.list.iter().position(|f| f.key == key && f.value != Value::Null)?;
         Some(self.list.swap_remove(at))
     }
 
-    fn text(&mut self, key: &str) -> Result<Option<Cow<'a, str>>, Bad> {
+    pub(crate) fn text(&mut self, key: &str) -> Result<Option<Cow<'a, str>>, Bad> {
         match self.take(key).map(|f| f.value) {
             None => Ok(None),
             Some(Value::Str(text)) => Ok(Some(text)),
@@ -108,7 +132,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A string of at most `limit` bytes.
-    fn short_text(&mut self, key: &str, limit: usize) -> Result<Option<Cow<'a, str>>, Bad> {
+    pub(crate) fn short_text(&mut self, key: &str, limit: usize) -> Result<Option<Cow<'a, str>>, Bad> {
         let text = self.text(key)?;
         match &text {
             Some(t) if t.len() > limit => {
@@ -126,7 +150,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn integer(&mut self, key: &str) -> Result<Option<u64>, Bad> {
+    pub(crate) fn integer(&mut self, key: &str) -> Result<Option<u64>, Bad> {
         match self.take(key).map(|f| f.value) {
             None => Ok(None),
             Some(Value::Int(n)) if n <= MAX_INTEGER => Ok(Some(n)),
@@ -299,7 +323,7 @@ pub(crate) fn request<'a>(
     let mut fields = Fields::new(list, format, read);
     let bad = |id, message| Refusal { id, code: ErrorCode::BadRequest, message };
     let doubled = fields.doubled().map(|key| format!("the key {} stands twice", shown(key)));
-    if fields.list.iter().filter(|f| f.key == "id").count() > 1 {
+    if doubled.is_some() && fields.list.iter().filter(|f| f.key == "id").count() > 1 {
         // Which of them would the client know its command by?
         return Err(bad(None, "the key \"id\" stands twice".to_owned()));
     }
@@ -340,17 +364,17 @@ pub(crate) fn verb_request<'a>(
 fn command<'a>(verb: &str, mut f: Fields<'a>) -> Result<Command<'a>, Bad> {
     Ok(match verb {
         "connect" => Command::Connect(Connect {
-            token: f.text("token")?,
+            token: f.text("token")?.map(Secret),
             name: f.short_text("name", 64)?,
             version: f.short_text("version", 64)?,
             heartbeat: f.flag("heartbeat")?.unwrap_or(false),
-            resume: f.text("resume")?,
+            resume: f.text("resume")?.map(Secret),
             since: f.since_map()?,
         }),
-        "refresh" => Command::Refresh { token: f.must_text("token")? },
+        "refresh" => Command::Refresh { token: Secret(f.must_text("token")?) },
         "subscribe" => Command::Subscribe(Subscribe {
             channel: f.channel()?,
-            token: f.text("token")?,
+            token: f.text("token")?.map(Secret),
             since: f.since("since")?,
             rewind: f.integer("rewind")?,
             presence: f.flag("presence")?.unwrap_or(false),

@@ -25,10 +25,15 @@ pub fn decode(frame: &[u8]) -> Result<Request<'_>, Refusal> {
 /// # Errors
 /// A [`Refusal`] without an id.
 pub fn decode_verb<'a>(verb: &str, body: &'a [u8]) -> Result<Command<'a>, Refusal> {
+    fields::verb_request(verb, read_body(body).map_err(bad)?, Format::Json, read)
+}
+
+/// The fields of a body, which may be any bytes.
+pub(crate) fn read_body(body: &[u8]) -> Result<Vec<Field<'_>>, String> {
     if let Err(e) = std::str::from_utf8(body) {
-        return Err(bad(format!("the body is not UTF-8 at byte {}", e.valid_up_to())));
+        return Err(format!("the body is not UTF-8 at byte {}", e.valid_up_to()));
     }
-    fields::verb_request(verb, read(body).map_err(bad)?, Format::Json, read)
+    read(body)
 }
 
 /// Appends one object, without a line end. Where its first payload begins in `out`, if it has one.
@@ -42,7 +47,7 @@ fn bad(message: String) -> Refusal {
     Refusal { id: None, code: ErrorCode::BadRequest, message }
 }
 
-fn read(text: &[u8]) -> Result<Vec<Field<'_>>, String> {
+pub(crate) fn read(text: &[u8]) -> Result<Vec<Field<'_>>, String> {
     let text = std::str::from_utf8(text).map_err(|_| "not JSON: the text is not UTF-8".to_owned())?;
     let mut scanner = Scanner::of_text(text);
     let mut list = Vec::with_capacity(6);

@@ -6,6 +6,7 @@
 
 // Bottom to top: a module uses only those above it in this list.
 pub mod codes;
+pub mod secret;
 pub mod ids;
 pub mod position;
 pub mod payload;
@@ -17,5 +18,6 @@ mod pack;
 pub mod transcode;
 mod encode;
 pub mod json;
+pub mod api;
 pub mod msgpack;
 pub mod ws;

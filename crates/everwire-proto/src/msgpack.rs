@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::codes::ErrorCode;
 use crate::command::{Refusal, Request};
-use crate::encode::{self, Writer};
+use crate::encode::{self, Key, Writer};
 use crate::fields::{self, Field};
 use crate::pack::{Pack, Scanner};
 use crate::payload::{Format, Payload};
@@ -59,8 +59,8 @@ impl Writer for PackWriter<'_> {
 
     fn element(&mut self) {}
 
-    fn key(&mut self, key: &'static str) {
-        self.0.str(key);
+    fn key(&mut self, key: Key) {
+        self.0.str(key.name);
     }
 
     fn foreign_key(&mut self, key: &str) {

@@ -13,8 +13,8 @@ pub enum Outgoing<'a> {
     Connected(Connected<'a>),
     /// The token was replaced.
     Refreshed {
-        /// When the new one ends, ms since 1970 UTC.
-        expires_at: u64,
+        /// When the new one ends, ms since 1970 UTC; absent where it never does.
+        expires_at: Option<u64>,
     },
     /// A subscription stands.
     Subscribed(Subscribed<'a>),
@@ -147,6 +147,8 @@ pub struct Connected<'a> {
     pub expires_at: Option<u64>,
     /// `limits`.
     pub limits: WireLimits,
+    /// What the server subscribed it to.
+    pub subscriptions: &'a [Subscribed<'a>],
     /// After an unannounced close, wait a random time up to this.
     pub reconnect_spread_ms: u64,
 }
@@ -175,6 +177,8 @@ pub struct Subscribed<'a> {
     pub replaying: Option<u64>,
     /// Present iff presence events were asked for.
     pub presence: Option<PresenceSummary>,
+    /// The end of the subscription token, ms since 1970 UTC.
+    pub expires_at: Option<u64>,
 }
 
 /// Numbers of a channel's presence.

@@ -6,19 +6,23 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use everwire_brokers::answers::Answers;
+use everwire_brokers::disk::{self, Disk};
 use everwire_engine::channel::Shared;
 use everwire_engine::inbox::Inbox;
 use everwire_engine::memory::Memory;
 use everwire_engine::node::{Node, Settings};
-use everwire_engine::ports::NoTokens;
+use everwire_engine::ports::{Authority, Broker, NoTokens};
 use everwire_engine::time::Entropy;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::auth::Tickets;
 use crate::clock::Clock;
-use crate::config::{Config, PORT};
+use crate::config::{Config, History, PORT};
+use crate::desk::Desk;
 use crate::listen::Listen;
 use crate::shard::{self, Intake};
 use crate::site::Site;
@@ -40,6 +44,9 @@ pub enum StartError {
     /// The operating system refuses to listen there.
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
+    /// The history can't be read or written.
+    #[error(transparent)]
+    History(#[from] disk::OpenError),
     /// No threads, no poll.
     #[error("the operating system gave no thread or poll: {0}")]
     System(#[from] io::Error),
@@ -79,6 +86,8 @@ pub struct Running {
     runtime: Runtime,
     stop: watch::Sender<bool>,
     shards: Vec<JoinHandle<()>>,
+    /// Closed last: whatever was taken is stored.
+    disk: Option<Arc<Disk>>,
 }
 
 /// Starts a server and returns when it answers.
@@ -102,7 +111,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let addrs = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
     let clock = Clock::start();
     let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(u16::MAX) };
-    let node = node(&config, shards);
+    let desk = Desk::new();
+    let (node, disk) = node(&config, shards, &desk, clock)?;
     let mut threads = Vec::new();
     let mut doors: Vec<Arc<Intake>> = Vec::new();
     for number in 0..shards {
@@ -111,19 +121,23 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         threads.push(thread);
     }
     let port = addrs.first().map_or(PORT, SocketAddr::port);
-    let site = Arc::new(Site { config, node, clock, port, shards: doors, told: Told::default() });
+    let (tickets, told) = (Tickets::default(), Told::default());
+    let site = Arc::new(Site { config, node, clock, port, shards: doors, tickets, desk, told });
     let (stop, stopped) = watch::channel(false);
     let router = http::router(site.clone());
     for listener in listeners {
         runtime.spawn(front::accept(listener, site.clone(), router.clone(), stopped.clone()));
     }
-    Ok(Running { addrs, site, runtime, stop, shards: threads })
+    Ok(Running { addrs, site, runtime, stop, shards: threads, disk })
 }
 
-fn node(config: &Config, shards: u16) -> Arc<Node> {
+type Parts = (Arc<Node>, Option<Arc<Disk>>);
+
+fn node(config: &Config, shards: u16, desk: &Desk, clock: Clock) -> Result<Parts, StartError> {
     let inboxes = (0..shards).map(|_| Arc::new(Inbox::new(config.node_limits.inbox_bytes))).collect();
     let shared = Arc::new(Shared { inboxes, limits: config.node_limits, history_bytes: 0.into() });
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+    everwire_engine::hashes::seed([entropy.bits(), entropy.bits()]);
     let settings = Settings {
         name: "everwire".into(),
         namespaces: config.namespaces.clone(),
@@ -131,8 +145,52 @@ fn node(config: &Config, shards: u16) -> Arc<Node> {
         times: config.times,
         connect_required: config.connect_required,
     };
-    let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));
-    Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), entropy))
+    let answers = Answers::new(shared.clone(), desk.inbox().clone());
+    let disk = open_disk(config, answers, &entropy, clock)?;
+    let broker: Arc<dyn Broker> = match &disk {
+        Some(disk) => disk.clone(),
+        None => Arc::new(Memory::new(shared.clone(), entropy.clone())),
+    };
+    let authority: Arc<dyn Authority> = match &config.tokens {
+        Some(tokens) => tokens.clone(),
+        None => Arc::new(NoTokens),
+    };
+    let node = Arc::new(Node::new(settings, shared, broker, authority, entropy));
+    Ok((node, disk))
+}
+
+/// The store of a server that keeps history on disk; without any history there is nothing to store.
+fn open_disk(
+    config: &Config,
+    answers: Answers,
+    entropy: &Arc<dyn Entropy>,
+    clock: Clock,
+) -> Result<Option<Arc<Disk>>, StartError> {
+    let History::Disk { data, sync } = &config.history else { return Ok(None) };
+    if !config.keeps_history() {
+        return Ok(None);
+    }
+    let settings = disk::Settings {
+        sync: *sync,
+        namespaces: config.namespaces.clone(),
+        limits: config.node_limits,
+        segment_bytes: disk::SEGMENT_BYTES,
+    };
+    let disk = Disk::open(data, settings, answers, entropy.clone(), clock.now())?;
+    let disk::Start { channels, bytes, torn, renewed, .. } = disk.start;
+    tracing::info!(data = %data.display(), channels, bytes, "the history is open");
+    if torn > 0 {
+        tracing::warn!(
+            torn,
+            "the last write was never finished; nobody had been told of it, and it is dropped"
+        );
+    }
+    if renewed {
+        tracing::warn!(
+            "the machine went down while acknowledged messages were not on the medium: every channel has a new epoch"
+        );
+    }
+    Ok(Some(disk))
 }
 
 /// What the kernel may take for a connection before it goes out; connections have it from their listener. Without it the
@@ -234,6 +292,9 @@ impl Running {
             tracing::info!("some HTTP connections were cut");
         }
         self.runtime.shutdown_timeout(Duration::from_secs(1));
+        if let Some(disk) = &self.disk {
+            disk.close();
+        }
     }
 }
 

@@ -92,6 +92,9 @@ pub fn warnings(config: &Config, addrs: &[SocketAddr], descriptors: Option<u64>)
     if config.mode == Mode::Serve && config.api_keys.is_empty() {
         all.push("no api_keys in the config: the HTTP API refuses every request".into());
     }
+    if config.connect_required && config.tokens.is_none() {
+        all.push("connect_required = true, and no [tokens]: nobody can connect".into());
+    }
     if config.mode == Mode::Serve && config.namespaces.named.is_empty() && config.namespaces.default.is_none()
     {
         all.push("no namespaces in the config: every channel is unknown_channel".into());

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod token;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -8,6 +10,8 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{PORT, read_origin};
 use crate::listen::Listen;
+
+pub use self::token::{Explain, NewToken, TokenTask, Told};
 
 /// A real-time server: keeps a WebSocket open to each user and moves messages at once, in order, without silent loss.
 #[derive(Debug, Parser)]
@@ -30,6 +34,9 @@ pub enum Verb {
         /// Admit pages of this origin too, such as http://mybox.local:8765; may be repeated
         #[arg(long, value_name = "ORIGIN", value_parser = read_origin)]
         origin: Vec<String>,
+        /// Keep the history of channels in this folder, so that a restart goes on with it
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
     },
     /// Run with a config file; what it does not allow is denied
     Serve {
@@ -39,6 +46,20 @@ pub enum Verb {
         /// Listen here instead of where the file says; may be repeated
         #[arg(long, value_name = "HOST:PORT")]
         listen: Vec<Listen>,
+    },
+    /// Make or check a token
+    Token {
+        /// What to do
+        #[command(subcommand)]
+        task: TokenTask,
+    },
+    /// Say who may do what in a channel, and which rule decides
+    Explain(Explain),
+    /// Look at the history of a server that does not run, or repair it
+    History {
+        /// What to do
+        #[command(subcommand)]
+        task: HistoryTask,
     },
     /// Measure a server: this one, or any other that speaks WebSocket
     Bench {
@@ -51,6 +72,21 @@ pub enum Verb {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// What to do with a history.
+#[derive(Debug, Subcommand)]
+pub enum HistoryTask {
+    /// Read all of it, and tell what is damaged
+    Check {
+        /// The folder
+        dir: PathBuf,
+    },
+    /// Save what can be read of a damaged one; the old files are kept aside
+    Repair {
+        /// The folder
+        dir: PathBuf,
     },
 }
 
@@ -87,7 +123,9 @@ fn tip(error: &clap::Error, args: &[OsString]) -> Option<String> {
             let port = port_in(args).unwrap_or(PORT);
             Some(format!("a port is part of the address: --listen 127.0.0.1:{port}"))
         }
-        "--config" | "-c" => Some("a config is for serve: everwire serve --config FILE".to_owned()),
+        "--config" | "-c" if !args.get(1).is_some_and(|verb| verb == "token" || verb == "explain") => {
+            Some("a config is for serve: everwire serve --config FILE".to_owned())
+        }
         "--listen" | "--origin" => Some(format!("say which command is meant: everwire dev {unknown} ...")),
         _ => None,
     }

@@ -1,12 +1,19 @@
 //! What the server was told to be: checked, immutable, one struct.
 
 mod section;
+mod tokens;
 mod file;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use everwire_brokers::disk::Sync;
 use everwire_engine::channel::{Namespaces, Who};
 use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
 use everwire_proto::ws::origin;
 
+use crate::auth::Tokens;
 use crate::listen::Listen;
 
 pub use self::section::{Fault, Faults};
@@ -44,6 +51,25 @@ impl Mode {
             Self::Serve => "serve",
         }
     }
+}
+
+/// Where the history of channels is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum History {
+    /// In the process: its end is the end of every stream.
+    Memory,
+    /// In a folder: a restart goes on with it.
+    Disk {
+        /// The folder.
+        data: PathBuf,
+        /// When a publish is acknowledged.
+        sync: Sync,
+    },
+}
+
+impl History {
+    /// What `sync = "interval"` means where no time is given.
+    pub const SYNC_EVERY: Duration = Duration::from_millis(100);
 }
 
 /// A key of the HTTP API. Its `Debug` prints `***`.
@@ -97,6 +123,8 @@ pub struct Config {
     pub handshake_ms: u64,
     /// The body of a request to the API must be whole after so long, ms.
     pub body_ms: u64,
+    /// Where history is kept.
+    pub history: History,
     /// Namespaces.
     pub namespaces: Namespaces,
     /// Whether the first command must be `connect`, with a token.
@@ -109,6 +137,8 @@ pub struct Config {
     pub pages: bool,
     /// Keys of the HTTP API.
     pub api_keys: Vec<ApiKey>,
+    /// What knows tokens; `None`: no token can be accepted.
+    pub tokens: Option<Arc<Tokens>>,
     /// Shards; 0: one per core.
     pub shards: u16,
 }
@@ -126,14 +156,22 @@ impl Config {
             unsent_bytes: 32 * 1024,
             handshake_ms: 10_000,
             body_ms: 10_000,
+            history: History::Memory,
             namespaces: Namespaces::open(),
             connect_required: false,
             compression: false,
             echo: true,
             pages: true,
             api_keys: Vec::new(),
+            tokens: None,
             shards: 0,
         }
+    }
+
+    /// Whether any channel keeps messages.
+    pub fn keeps_history(&self) -> bool {
+        let Namespaces { default, named, unnamed } = &self.namespaces;
+        default.iter().chain(named.values()).chain(unnamed).any(|options| options.history.is_some())
     }
 
     /// Whether anybody's page may do in a channel what our demos do: listen, see who is there, and speak.

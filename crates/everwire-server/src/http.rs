@@ -5,6 +5,7 @@ mod pages;
 mod frame;
 mod errors_page;
 mod stats;
+mod ticket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/health", get(async || "ok\n"))
         .route("/stats", get(stats))
         .route("/api/{verb}", any(api))
+        .route("/ticket", any(ticket))
         .route("/docs/errors", get(errors));
     if site.config.echo {
         router = router.route("/echo", get(async || see_other("/demos/echo")));
@@ -83,6 +85,13 @@ async fn api(
         return api::refuse_method("POST");
     }
     api::serve(site, peer, &verb, request).await
+}
+
+async fn ticket(State(site): State<Arc<Site>>, request: Request<Body>) -> Response<Body> {
+    if request.method() != Method::POST {
+        return api::refuse_method("POST");
+    }
+    ticket::serve(&site, request.headers())
 }
 
 async fn page(State(site): State<Arc<Site>>, uri: Uri, request: Request<Body>) -> Response<Body> {

@@ -6,9 +6,11 @@
 pub mod clock;
 pub mod descriptors;
 pub mod listen;
+pub mod auth;
 pub mod config;
 pub mod cli;
 pub mod told;
+pub mod desk;
 pub mod shard;
 pub mod site;
 pub mod banner;

@@ -4,29 +4,36 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use everwire_brokers::disk::{self, Sync};
 use everwire_server::app::{self, StartError};
-use everwire_server::cli::{Cli, Verb};
-use everwire_server::config::{ApiKey, Config, PORT};
+use everwire_server::cli::{Cli, HistoryTask, Told, Verb};
+use everwire_server::clock::Clock;
+use everwire_server::config::{ApiKey, Config, History, PORT};
 use everwire_server::listen::Listen;
 use everwire_server::{banner, descriptors};
 use tracing_subscriber::EnvFilter;
+
+/// EX_CONFIG of sysexits(3).
+const BAD_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let begun = Instant::now();
     let args: Vec<_> = std::env::args_os().collect();
     let cli = Cli::read(&args).unwrap_or_else(|error| error.exit());
-    let verb = cli.command.unwrap_or(Verb::Dev { listen: Vec::new(), origin: Vec::new() });
+    let verb = cli.command.unwrap_or(Verb::Dev { listen: Vec::new(), origin: Vec::new(), data: None });
     match &verb {
         Verb::Version { json } => return print_version(*json),
+        Verb::History { task } => return history(task),
         Verb::Bench { task } => return everwire_bench::cli::run(task),
+        Verb::Token { task } => return tell(task.run(Clock::start().now())),
+        Verb::Explain(explain) => return tell(explain.run(Clock::start().now())),
         Verb::Dev { .. } | Verb::Serve { .. } => log_to_stderr(),
     }
     match config_of(&verb) {
         Ok(config) => run(config, &verb, begun),
         Err(faults) => {
             complain(&faults);
-            // EX_CONFIG of sysexits(3).
-            ExitCode::from(78)
+            ExitCode::from(BAD_CONFIG)
         }
     }
 }
@@ -37,6 +44,52 @@ fn print_version(json: bool) -> ExitCode {
     match writeln!(std::io::stdout(), "{line}") {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// 0 for yes, 1 for no.
+fn tell(told: Told) -> ExitCode {
+    match told {
+        Told::Yes(words) => match writeln!(std::io::stdout(), "{words}") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Told::No(words) => {
+            complain(&words);
+            ExitCode::FAILURE
+        }
+        Told::BadConfig(words) => {
+            complain(&words);
+            ExitCode::from(BAD_CONFIG)
+        }
+    }
+}
+
+/// Looks at a history, or repairs it. Damage that is still there is no success.
+fn history(task: &HistoryTask) -> ExitCode {
+    let done = match task {
+        HistoryTask::Check { dir } => {
+            disk::check(dir).map(|checked| (checked.to_string(), checked.damaged.is_empty()))
+        }
+        HistoryTask::Repair { dir } => {
+            let mut salt = [0; 8];
+            if let Err(error) = getrandom::fill(&mut salt) {
+                complain(&format!("the system gives no randomness: {error}"));
+                return ExitCode::FAILURE;
+            }
+            let now = Clock::start().now();
+            disk::repair(dir, u64::from_le_bytes(salt), now.unix_ms).map(|done| (done.to_string(), true))
+        }
+    };
+    match done {
+        Ok((words, sound)) => {
+            let told = writeln!(std::io::stdout(), "{words}").is_ok();
+            if told && sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -65,8 +118,18 @@ fn config_of(verb: &Verb) -> Result<Config, String> {
         Verb::Serve { config, listen } => {
             (Config::load(config).map_err(|faults| faults.to_string())?, listen.as_slice())
         }
-        Verb::Dev { listen, origin } => (dev(origin)?, listen.as_slice()),
-        Verb::Version { .. } | Verb::Bench { .. } => (dev(&[])?, &[][..]),
+        Verb::Dev { listen, origin, data } => {
+            let mut config = dev(origin)?;
+            if let Some(data) = data.clone() {
+                config.history = History::Disk { data, sync: Sync::Always };
+            }
+            (config, listen.as_slice())
+        }
+        Verb::Version { .. }
+        | Verb::Bench { .. }
+        | Verb::History { .. }
+        | Verb::Token { .. }
+        | Verb::Explain(_) => (dev(&[])?, &[][..]),
     };
     if !listen.is_empty() {
         config.listen = listen.to_vec();

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use everwire_engine::node::Node;
 
+use crate::auth::Tickets;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::desk::Desk;
 use crate::shard::{Arrival, Intake};
 use crate::told::{Reason, Told};
 
@@ -22,6 +24,10 @@ pub struct Site {
     pub port: u16,
     /// A door per shard.
     pub shards: Vec<Arc<Intake>>,
+    /// Tickets for URLs that are out.
+    pub tickets: Tickets,
+    /// Where requests wait for the broker.
+    pub desk: Desk,
     /// What the log tells of refused requests.
     pub told: Told,
 }

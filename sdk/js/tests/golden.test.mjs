@@ -101,7 +101,7 @@ const says = {
 };
 
 /** What this client never says; programs without it, and people, do. */
-const by_hand = ['connect.all', 'connect.typed', 'presence.limit', 'publish.typed', 'subscribe.rate'];
+const by_hand = ['connect.all', 'connect.typed', 'presence.limit', 'publish.typed', 'refresh', 'subscribe.rate'];
 
 function publishing(name, data, options) {
   const w = ready();
@@ -136,6 +136,11 @@ const heard = (name, options) => {
   it.socket.say(frame(name));
   return it;
 };
+function unmoved(name) {
+  const w = ready();
+  w.socket().say(frame(name));
+  assert.deepEqual([w.client.state, w.state()], ['connected', { state: 'connected', resumed: false }]);
+}
 /** Where all are known already. */
 function watching(name) {
   const it = entered({ presence: true });
@@ -152,11 +157,17 @@ const hears = {
   'connected.user'() {
     assert.equal(ready('connected.user').client.state, 'connected');
   },
+  'connected.subscribed'() {
+    assert.equal(ready('connected.subscribed').client.state, 'connected');
+  },
   'connected.push'() {
     assert.equal(ready('connected.push').client.id, ANN);
   },
   'connected.resumed': () => back('connected.resumed', { id: ANN, resumed: true }),
   'connected.fresh': () => back('connected.fresh', { id: BOB, resumed: false }),
+  // It does not ask for it, and answers that it never asked for change nothing.
+  refreshed: () => unmoved('refreshed'),
+  'refreshed.for_ever': () => unmoved('refreshed.for_ever'),
   subscribed() {
     const { channel, last } = entered();
     assert.deepEqual(channel.position, { epoch: 'e1', offset: 0 });
@@ -165,6 +176,9 @@ const hears = {
   'subscribed.live'() {
     const { channel } = entered({}, { name: 'cursor:map', answer: 'subscribed.live' });
     assert.deepEqual([channel.state, channel.position], ['subscribed', null]);
+  },
+  'subscribed.until'() {
+    assert.equal(entered({ token: 'd.e.f' }, { answer: 'subscribed.until' }).channel.state, 'subscribed');
   },
   'subscribed.recovered'() {
     const { channel, last } = returned('subscribed.recovered');

@@ -14,15 +14,12 @@ const TABLE: &str = "crates/everwire-proto/src/codes.rs";
 const CONTRACT: &str = "docs/protocol.md";
 
 /// Codes that the contract has and no source makes yet, each with what it waits for.
-const NOT_YET: [(&str, &str); 8] = [
-    ("token_expired", "tokens"),
+const NOT_YET: [(&str, &str); 5] = [
     ("internal", "a fault that is answered instead of ending the process"),
     ("1000", "a server that ends a connection of its own accord and in peace"),
     ("1011", "a fault that ends one connection alone"),
     ("1013", "a limit on connections"),
-    ("4003", "tokens"),
-    ("4009", "the API's verb that kicks"),
-    ("4102", "tokens"),
+    ("4003", "the hook that is asked at `connect`"),
 ];
 
 struct Code {

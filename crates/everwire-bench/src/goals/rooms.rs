@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use everwire_proto::ws::{Opcode, write_frame};
 
-use super::fanout::{CHANNEL, ours, payload, server_side};
+use super::fanout::{CHANNEL, bare, ours, payload, server_side};
 use super::{Bench, Finding};
 use crate::alternate::{Block, Rounds, Side, UNSTEADY, median};
 use crate::clock::now_ns;
 use crate::dialect::{Dialect, frame};
+use crate::floor::{Program, Running};
 use crate::server::Server;
 use crate::sides::{FanOut, Shared};
 
@@ -125,6 +127,8 @@ pub(super) fn huge(bench: Bench, subscribers: usize) -> Result<Finding> {
     let mut thousand = server_side(&swarm, &one, 1_000, 1)?;
     let mut huge = server_side(&swarm, &many, subscribers, 1)?;
     let pair = crate::alternate::alternate(&mut thousand, &mut huge, bench.rounds)?;
+    drop((thousand, huge, swarm, one, many));
+    let bare = [1_000, subscribers].map(|n| bare_send(bench, n)).into_iter().collect::<Result<Vec<_>>>()?;
     Ok(Finding {
         goal: "S3",
         what: format!("1 channel {CHANNEL} x {subscribers}"),
@@ -133,8 +137,30 @@ pub(super) fn huge(bench: Bench, subscribers: usize) -> Result<Finding> {
         value: pair.ratio,
         limit: 1.3,
         more_is_better: false,
-        note: super::trust(&pair),
+        note: format!(
+            "{}; the bare loop by itself: {:.0} ns a send to 1000 sockets, {:.0} to {subscribers}",
+            super::trust(&pair),
+            bare[0],
+            bare[1]
+        ),
     })
+}
+
+/// What a bare `send` costs when there are so many sockets, ns: they do not fit into the caches either.
+fn bare_send(bench: Bench, sockets: usize) -> Result<f64> {
+    const FRAME: usize = 245;
+    let running = Running::start(Program::Send { conns: sockets, frame: FRAME }, bench.server_core)?;
+    let swarm = bench.swarm()?;
+    let publisher = bare(&running).open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
+    bare(&running).open(&mut swarm.borrow_mut(), sockets, |_| None)?;
+    let mut messages = Vec::new();
+    write_frame(&mut messages, Opcode::Text, &[b'.'; FRAME - 4]);
+    let watched = running.watched.clone();
+    let mut side =
+        FanOut { swarm, watched, publisher, messages, deliveries: sockets as u64, least_bytes: 128 };
+    let blocks =
+        (0..3).map(|_| Ok(side.block(bench.rounds.block)?.cpu_each())).collect::<Result<Vec<_>>>()?;
+    Ok(median(&blocks))
 }
 
 fn spread(values: &[f64]) -> f64 {

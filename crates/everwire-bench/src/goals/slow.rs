@@ -13,7 +13,7 @@ use crate::clock::now_ns;
 use crate::dialect::Dialect;
 use crate::marker::Mark;
 use crate::server::Server;
-use crate::sides::FanOut;
+use crate::sides::{FanOut, Shared};
 use crate::swarm::Heard;
 
 const CHANNEL: &str = "crowd";
@@ -52,18 +52,7 @@ pub(super) fn deaf(bench: Bench, subscribers: usize, deaf: usize) -> Result<Vec<
     let before = server.watched.resident_bytes()?;
     let (slow, healthy) = conns.split_at(deaf);
     slow.iter().for_each(|number| swarm.borrow_mut().set_deaf(*number, true));
-    let (mut text, mut messages) = (String::new(), Vec::new());
-    Mark { channel: 0, number: 0, due_ns: 0 }.write(FILL.0, &mut text);
-    Dialect::everwire().publication(CHANNEL, &text, &mut messages);
-    let mut fill = FanOut {
-        swarm: swarm.clone(),
-        watched: server.watched.clone(),
-        publisher,
-        messages,
-        deliveries: healthy.len() as u64,
-        least_bytes: 128,
-    };
-    (0..FILL.1).try_for_each(|_| fill.once())?;
+    fill(&swarm, &server, publisher, healthy.len())?;
     let kernel = queued_bytes(server.address.port())?;
     let held = server.watched.resident_bytes()?.saturating_sub(before) / deaf as u64;
     let beside = beat(healthy.len())?;
@@ -97,6 +86,16 @@ pub(super) fn deaf(bench: Bench, subscribers: usize, deaf: usize) -> Result<Vec<
     Ok(vec![memory, p99])
 }
 
+/// Publishes more than the buffers of one who does not read can take.
+fn fill(swarm: &Shared, server: &Server, publisher: usize, healthy: usize) -> Result<()> {
+    let (mut text, mut messages) = (String::new(), Vec::new());
+    Mark { channel: 0, number: 0, due_ns: 0 }.write(FILL.0, &mut text);
+    Dialect::everwire().publication(CHANNEL, &text, &mut messages);
+    let (swarm, watched, deliveries) = (swarm.clone(), server.watched.clone(), healthy as u64);
+    let mut side = FanOut { swarm, watched, publisher, messages, deliveries, least_bytes: 128 };
+    (0..FILL.1).try_for_each(|_| side.once())
+}
+
 /// The most bytes that wait in the kernel for one connection of the server on this port.
 fn queued_bytes(port: u16) -> Result<u64> {
     let table = std::fs::read_to_string("/proc/net/tcp")?;
@@ -111,7 +110,7 @@ fn queued_bytes(port: u16) -> Result<u64> {
 }
 
 /// All read again: how many got every message, were told of a gap, or were left with an untold one.
-fn came_back(swarm: &crate::sides::Shared, slow: &[usize]) -> Result<(usize, usize, usize)> {
+fn came_back(swarm: &Shared, slow: &[usize]) -> Result<(usize, usize, usize)> {
     let mut swarm = swarm.borrow_mut();
     // By connection: the last offset, whether a gap was told, whether one was not.
     let mut seen: HashMap<usize, (u64, bool, bool)> = slow.iter().map(|n| (*n, (0, false, false))).collect();

@@ -249,18 +249,7 @@ impl Cell {
     /// Makes the entry (its JSON frame included), keeps it, and hands it to each interested shard.
     pub(super) fn append(&self, state: &mut State, position: Option<Position>, kind: Kind, now: Now) {
         let stored = position.is_some();
-        let seq = if stored { state.window.next_seq() } else { 0 };
-        let entry = Arc::new(Entry::new(self.name.clone(), seq, position, kind));
-        if stored && let Some(limits) = &self.options.history {
-            let before = state.window.bytes();
-            state.window.push(entry.clone(), now);
-            state.window.trim(limits, now);
-            if self.history_is_over(1) {
-                // Idle channels are evicted, but there may be none: then no channel grows.
-                state.window.shrink_to(before);
-            }
-            self.account(before, state.window.bytes());
-        }
+        let entry = self.keep(state, position, kind, now);
         for interest in &mut state.interest {
             if stored && interest.behind {
                 continue;
@@ -279,6 +268,30 @@ impl Cell {
                 }
             }
         }
+    }
+
+    /// Makes the entry and keeps it in the window if it has a place; nobody hears of it.
+    pub(super) fn keep(
+        &self,
+        state: &mut State,
+        position: Option<Position>,
+        kind: Kind,
+        now: Now,
+    ) -> Arc<Entry> {
+        let stored = position.is_some();
+        let seq = if stored { state.window.next_seq() } else { 0 };
+        let entry = Arc::new(Entry::new(self.name.clone(), seq, position, kind));
+        if stored && let Some(limits) = &self.options.history {
+            let before = state.window.bytes();
+            state.window.push(entry.clone(), now);
+            state.window.trim(limits, now);
+            if self.history_is_over(1) {
+                // Idle channels are evicted, but there may be none: then no channel grows.
+                state.window.shrink_to(before);
+            }
+            self.account(before, state.window.bytes());
+        }
+        entry
     }
 
     /// Whether all cells together keep more than so many times the node's limit.
@@ -333,6 +346,11 @@ impl Cell {
             Self::go_quiet(&mut state);
         }
         last
+    }
+
+    /// Whether any shard listens.
+    pub fn has_interest(&self) -> bool {
+        !self.lock().interest.is_empty()
     }
 
     /// Counts a shard's listeners that want presence events, up or down.

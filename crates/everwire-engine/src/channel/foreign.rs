@@ -69,13 +69,8 @@ impl Cell {
         }
         let foreign = state.foreign.as_mut()?;
         if !foreign.live {
-            foreign.live = true;
-            foreign.refused = false;
-            foreign.filling = false;
-            foreign.early.retain(|offset, a| *offset > position.offset && a.position.epoch == position.epoch);
             self.restart(&mut state, position);
-            self.tell_interested(&state, Item::Live);
-            return self.merge(&mut state, now);
+            return self.go_live(&mut state, now);
         }
         // Without history it has no positions that could have moved.
         self.options.history.as_ref()?;
@@ -89,6 +84,43 @@ impl Cell {
             return Self::want(&mut state);
         }
         self.merge(&mut state, now)
+    }
+
+    /// The same, with what the broker has at hand of the past: all messages after `floor` up to `position`, oldest first.
+    /// They stand in the window before anybody is answered, so that a recovery needs no page.
+    pub fn attached_with(
+        &self,
+        floor: Position,
+        past: Vec<Arrival>,
+        position: Position,
+        now: Now,
+    ) -> Option<Position> {
+        {
+            let mut state = self.lock();
+            let fresh = state.foreign.as_ref().is_some_and(|f| !f.live);
+            if fresh && !state.interest.is_empty() {
+                self.restart(&mut state, floor);
+                for arrival in past {
+                    self.keep(&mut state, Some(arrival.position), Kind::Message(arrival.publication), now);
+                }
+                if *state.window.top() == position {
+                    return self.go_live(&mut state, now);
+                }
+            }
+        }
+        self.attached(position, now)
+    }
+
+    /// Whoever waits is answered, from the window as it stands.
+    fn go_live(&self, state: &mut State, now: Now) -> Option<Position> {
+        let top = state.window.top().clone();
+        let foreign = state.foreign.as_mut()?;
+        foreign.live = true;
+        foreign.refused = false;
+        foreign.filling = false;
+        foreign.early.retain(|offset, a| *offset > top.offset && a.position.epoch == top.epoch);
+        self.tell_interested(state, Item::Live);
+        self.merge(state, now)
     }
 
     /// Nobody on this node listens any more: what comes is not heard, so the window ages, and whoever comes next waits

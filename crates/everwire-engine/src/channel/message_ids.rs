@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use everwire_proto::ids::ClientId;
 use everwire_proto::position::Position;
-use rustc_hash::FxHashMap;
+
+use crate::hashes::NamedMap;
 
 /// Whose message ids they are: ids of different publishers never meet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,7 +24,7 @@ type Key = Arc<(Publisher, Box<str>)>;
 /// The newest ids of a channel, bounded by count and age.
 #[derive(Debug, Default)]
 pub(super) struct MessageIds {
-    seen: FxHashMap<Key, Option<Position>>,
+    seen: NamedMap<Key, Option<Position>>,
     order: VecDeque<(u64, Key)>,
 }
 

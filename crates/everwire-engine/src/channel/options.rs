@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::name::namespace_of;
+use crate::permit::Right;
 
 /// What is kept of a channel's past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +38,11 @@ pub enum OnSlow {
 /// Who may do a thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// Nobody.
-    Nobody,
-    /// Whoever has a user.
+    /// Nobody, whatever a token says.
+    Deny,
+    /// Whoever has a token that allows it.
+    Token,
+    /// Whoever has a user, or a token that allows it.
     Authenticated,
     /// Everybody who is connected.
     Anyone,
@@ -63,6 +66,16 @@ impl Access {
     pub fn all(who: Who) -> Self {
         Self { subscribe: who, publish: who, presence: who, history: who }
     }
+
+    /// Who has this right.
+    pub fn of(&self, right: Right) -> Who {
+        match right {
+            Right::Subscribe => self.subscribe,
+            Right::Publish => self.publish,
+            Right::Presence => self.presence,
+            Right::History => self.history,
+        }
+    }
 }
 
 /// The settings of a namespace.
@@ -74,6 +87,8 @@ pub struct Options {
     pub presence: bool,
     /// Who may do what.
     pub access: Access,
+    /// What stands behind the namespace is a user, and only that one may subscribe and read.
+    pub user_channels: bool,
     /// Largest payload, bytes; never above the connection's message limit.
     pub message_bytes: u32,
     /// What happens to slow subscribers.
@@ -87,6 +102,7 @@ impl Options {
             history: Some(HistoryLimits::default()),
             presence: true,
             access: Access::all(Who::Anyone),
+            user_channels: false,
             message_bytes: 64 * 1024,
             on_slow: OnSlow::Resync,
         }

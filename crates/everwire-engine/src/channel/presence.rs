@@ -7,9 +7,9 @@ use std::sync::Arc;
 use everwire_proto::ids::ClientId;
 use everwire_proto::payload::Payload;
 use everwire_proto::reply::PresenceSummary;
-use rustc_hash::FxHashMap;
 
 use crate::entry::MemberCard;
+use crate::hashes::NamedMap;
 use crate::plant::{Bug, planted};
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ struct Member {
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     members: BTreeMap<ClientId, Member>,
-    users: FxHashMap<Arc<str>, u64>,
+    users: NamedMap<Arc<str>, u64>,
     anonymous: u64,
     version: u64,
 }

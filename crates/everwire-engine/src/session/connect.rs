@@ -1,10 +1,13 @@
 //! `connect`: who is there.
 
-use everwire_proto::codes::ErrorCode;
-use everwire_proto::command::Connect;
-use everwire_proto::ids::SessionKey;
+use std::borrow::Cow;
 
-use super::{Deny, Phase, Session};
+use everwire_proto::codes::ErrorCode;
+use everwire_proto::command::{Connect, Since};
+use everwire_proto::ids::SessionKey;
+use everwire_proto::position::Position;
+
+use super::{Deny, Phase, Session, position};
 use crate::ports::{Authority, Identity};
 use crate::time::Now;
 
@@ -17,6 +20,8 @@ pub struct ConnectAsk {
     pub resume: Option<Option<SessionKey>>,
     /// Wants visible pings.
     pub heartbeat: bool,
+    /// Where it was in channels that the server subscribes it to.
+    pub since: Vec<(Box<str>, Position)>,
 }
 
 impl Session {
@@ -33,7 +38,8 @@ impl Session {
             let text = "this connection is connected already; open another one to connect anew";
             return Err(Deny::new(ErrorCode::BadRequest, text));
         }
-        let token = connect.and_then(|c| c.token.as_deref()).or(self.token.as_deref());
+        let sent = connect.and_then(|c| c.token.as_ref()).map(|token| &***token);
+        let token = sent.or(self.token.as_ref().map(|token| &***token));
         let identity = match token {
             Some(token) => authority.check(token, now).map_err(|(code, text)| Deny::new(code, text))?,
             None if required => {
@@ -47,8 +53,15 @@ impl Session {
         };
         Ok(ConnectAsk {
             identity,
-            resume: connect.and_then(|c| c.resume.as_deref()).map(SessionKey::parse),
+            resume: connect.and_then(|c| c.resume.as_ref()).map(|key| SessionKey::parse(key)),
             heartbeat: connect.is_some_and(|c| c.heartbeat),
+            since: connect.map_or(Ok(Vec::new()), positions)?,
         })
     }
+}
+
+/// Positions by channel.
+fn positions(connect: &Connect<'_>) -> Result<Vec<(Box<str>, Position)>, Deny> {
+    let of = |(channel, since): &(Cow<'_, str>, Since<'_>)| Ok((Box::from(&**channel), position(since)?));
+    connect.since.iter().map(of).collect()
 }

@@ -7,9 +7,10 @@ use everwire_proto::command::History;
 
 use super::{Deny, Session, position};
 use crate::channel::{HistoryQuery, Namespaces, Options};
+use crate::permit::Right;
 
 /// A page holds at most so many bytes.
-const PAGE_BYTES: usize = 256 * 1024;
+pub const HISTORY_BYTES: usize = 256 * 1024;
 
 /// A history read that may go through.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ pub struct HistoryAsk {
 impl Session {
     /// Checks a `history`.
     pub fn ask_history(&self, ask: &History<'_>, namespaces: &Namespaces) -> Result<HistoryAsk, Deny> {
-        let options = self.channel(&ask.channel, namespaces, "read the history of", |o| o.access.history)?;
+        let options = self.channel(&ask.channel, namespaces, Right::History)?;
         checked_query(ask, options)
     }
 }
@@ -54,7 +55,7 @@ pub fn checked_query(ask: &History<'_>, options: &Arc<Options>) -> Result<Histor
         before: before.as_ref().map(|p| p.offset),
         reverse: ask.reverse,
         limit: usize::try_from(limit).unwrap_or(1_000),
-        max_bytes: PAGE_BYTES,
+        max_bytes: HISTORY_BYTES,
     };
     Ok(HistoryAsk { options: options.clone(), query })
 }

@@ -8,6 +8,7 @@ use everwire_proto::payload::{Data, Payload};
 
 use super::{Deny, Session, kept};
 use crate::channel::{Namespaces, Options};
+use crate::permit::Right;
 
 /// A presence read that may go through.
 #[derive(Clone, Debug)]
@@ -62,7 +63,7 @@ impl Session {
         after: Option<&str>,
         namespaces: &Namespaces,
     ) -> Result<PresenceAsk, Deny> {
-        let options = self.channel(channel, namespaces, "see who is in", |o| o.access.presence)?;
+        let options = self.channel(channel, namespaces, Right::Presence)?;
         if !options.presence {
             return Err(Deny::new(ErrorCode::NotAvailable, format!("presence is off for {channel}")));
         }

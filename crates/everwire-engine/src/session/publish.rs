@@ -7,6 +7,7 @@ use everwire_proto::command::Publish;
 
 use super::{Deny, Session, known_channel};
 use crate::channel::{Draft, Namespaces, Options, Publisher};
+use crate::permit::Right;
 
 /// A publish that may go through.
 #[derive(Clone, Debug)]
@@ -21,7 +22,7 @@ impl Session {
     /// Checks a `publish`.
     pub fn ask_publish(&mut self, ask: &Publish<'_>, namespaces: &Namespaces) -> Result<PublishAsk, Deny> {
         // life 3/9: permission and limits, then the ask.
-        let options = self.channel(&ask.channel, namespaces, "publish to", |o| o.access.publish)?;
+        let options = self.channel(&ask.channel, namespaces, Right::Publish)?;
         let publisher = match &self.identity.user {
             Some(user) => Publisher::User(user.clone()),
             None => Publisher::Client(self.client),

@@ -17,7 +17,7 @@ use crate::limits::NodeLimits;
 use crate::memory::Memory;
 use crate::name::ChannelName;
 use crate::node::{Node, Settings};
-use crate::ports::{Authority, Broker, Identity};
+use crate::ports::{Authority, Broker, Entrance, Identity};
 use crate::time::{Entropy, Now};
 use crate::turn::{Carrier, Flow, Peer, Sent, Turn};
 
@@ -71,6 +71,9 @@ struct Named;
 impl Authority for Named {
     fn check(&self, token: &str, _now: Now) -> Result<Identity, (ErrorCode, String)> {
         Ok(Identity { user: Some(token.into()), ..Identity::default() })
+    }
+    fn check_entrance(&self, _token: &str, _now: Now) -> Result<Entrance, (ErrorCode, String)> {
+        Err((ErrorCode::TokenInvalid, "no channel of the simulation wants a token".to_owned()))
     }
 }
 

@@ -47,6 +47,7 @@ impl Turn {
                 Asked::Now(answer) => break answer,
                 Asked::Later => {
                     let due = now.mono_ms + self.node.settings.times.ask_ms;
+                    self.count_coming(&pending, true);
                     self.asks.insert(number, (due, pending));
                     return;
                 }
@@ -64,7 +65,18 @@ impl Turn {
 
     pub(super) fn answered(&mut self, number: u64, answer: Answer, now: Now) {
         if let Some((_, pending)) = self.asks.remove(&number) {
+            self.count_coming(&pending, false);
             self.resolve(pending, answer, now);
+        }
+    }
+
+    /// Pages that a client asked for are in nobody's outbox before they are here, and count all the same.
+    fn count_coming(&mut self, pending: &Pending, up: bool) {
+        let Pending::History { slot, generation, .. } = pending else { return };
+        if self.is_conn(*slot, *generation)
+            && let Some(conn) = self.conn(*slot)
+        {
+            conn.coming = if up { conn.coming.saturating_add(1) } else { conn.coming.saturating_sub(1) };
         }
     }
 

@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 use everwire_proto::codes::{CloseCode, ErrorCode};
 use everwire_proto::command::{Command, Connect};
 use everwire_proto::payload::Payload;
-use everwire_proto::reply::{Connected, Outgoing, WireLimits};
+use everwire_proto::reply::{Connected, Outgoing, Subscribed, WireLimits};
 
 use super::Turn;
 use super::answers::Pending;
+use super::expiry::over_ms;
 use super::subscriptions::already;
 use crate::channel::{Cell, Options};
 use crate::node::{Full, Seat};
@@ -56,7 +57,8 @@ impl Turn {
                 self.publish(slot, id, &ask.channel, done, now)?;
             }
             Command::Subscribe(ask) => {
-                let done = session.ask_subscribe(&ask, namespaces, subscribed, limits.channels);
+                let full = (subscribed, session.most_channels(limits));
+                let done = session.ask_subscribe(&ask, namespaces, &*self.node.authority, full, now);
                 // A full table does not hide that there is nothing to do.
                 let known = self.hub.find(&ask.channel).is_some_and(|key| self.hub.is_subscribed(slot, key));
                 if known && done.is_err() {
@@ -79,9 +81,7 @@ impl Turn {
             }
             Command::Ping => self.reply(slot, id, &Outgoing::Pong),
             Command::Pong | Command::Connect(_) => {}
-            Command::Refresh { .. } => {
-                return Err(Deny::new(ErrorCode::NotAvailable, "this server has no tokens to refresh"));
-            }
+            Command::Refresh { token } => self.refresh(slot, id, &token, now)?,
             Command::Call { method, .. } => {
                 let text = format!("no backend answers calls on this server (method {method})");
                 return Err(Deny::new(ErrorCode::NotAvailable, text));
@@ -106,7 +106,8 @@ impl Turn {
             }
         };
         let at = self.conn_key(slot);
-        let user = ask.identity.user.clone();
+        let (user, expires_at) = (ask.identity.user.clone(), ask.identity.expires_at);
+        let permit = ask.identity.permit.clone();
         let resumed = ask.resume.map(|key| {
             let key = key?;
             node.resume(key, user.as_deref(), at, now).map(|client| (client, key))
@@ -131,12 +132,21 @@ impl Turn {
         self.hub.name(slot, client);
         // The id of another first command is for that command's own reply.
         let id = connect.and(id);
-        self.say_connected(slot, id, resumed.map(|r| r.is_some()));
-        self.arm(slot, now.mono_ms + node.settings.times.heartbeat_ms);
+        let resumed = resumed.map(|r| r.is_some());
+        let say = |turn: &mut Self, bodies: &[Subscribed<'_>]| turn.say_connected(slot, id, resumed, bodies);
+        self.connect_with(slot, permit.as_ref(), &ask.since, say, now);
+        let over = expires_at.map_or(u64::MAX, |at| over_ms(at, now));
+        self.arm(slot, over.min(now.mono_ms + node.settings.times.heartbeat_ms));
         true
     }
 
-    fn say_connected(&mut self, slot: u32, id: Option<u64>, resumed: Option<bool>) {
+    fn say_connected(
+        &mut self,
+        slot: u32,
+        id: Option<u64>,
+        resumed: Option<bool>,
+        subscriptions: &[Subscribed<'_>],
+    ) {
         let node = self.node.clone();
         let Some(conn) = self.conn(slot) else { return };
         let (session, limits) = (&conn.session, &node.settings.limits);
@@ -151,9 +161,10 @@ impl Turn {
             expires_at: session.identity.expires_at,
             limits: WireLimits {
                 message_bytes: limits.message_bytes,
-                channels: limits.channels,
-                commands_per_second: limits.commands_per_second,
+                channels: session.most_channels(limits),
+                commands_per_second: session.command_rate(limits).0,
             },
+            subscriptions,
             reconnect_spread_ms: node.settings.times.reconnect_spread_ms,
         };
         self.say(slot, id, &Outgoing::Connected(connected));

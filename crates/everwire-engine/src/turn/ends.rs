@@ -7,10 +7,10 @@ use everwire_proto::codes::CloseCode;
 use everwire_proto::ids::{ClientId, SessionKey};
 use everwire_proto::ws;
 
-use super::Turn;
 use super::subscriptions::Joining;
+use super::{Conn, Turn};
 use crate::channel::Cell;
-use crate::inbox::{ConnKey, HubKey};
+use crate::inbox::{ConnKey, Expelled, Expulsion, HubKey};
 use crate::plant::{Bug, planted};
 use crate::session::Phase;
 use crate::time::Now;
@@ -158,6 +158,21 @@ impl Turn {
     pub(super) fn resumed_elsewhere(&mut self, at: ConnKey, now: Now) {
         if self.generations.get(at.slot as usize) == Some(&at.generation) {
             self.close(at.slot, CloseCode::Resumed, "the session goes on in another connection", now);
+        }
+    }
+
+    /// Ends the connections of this shard that are meant.
+    pub(super) fn expel(&mut self, expulsion: &Expulsion, now: Now) {
+        let meant = |conn: &Conn| match &expulsion.whom {
+            Expelled::User(user) => conn.session.user() == Some(user),
+            Expelled::Client(client) => conn.session.client == *client,
+            Expelled::Token(id) => conn.session.identity.token_id.as_ref() == Some(id),
+        };
+        let slots = (0u32..).zip(&self.conns);
+        let slots = slots.filter(|(_, conn)| conn.as_deref().is_some_and(|c| !c.ended && meant(c)));
+        for slot in slots.map(|(slot, _)| slot).collect::<Vec<_>>() {
+            self.end(slot, false, now);
+            self.begin_closing(slot, expulsion.code, &expulsion.reason, 5_000, now);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Carrying a `subscribe`: house rules, "Life of a subscribe".
 
+use std::sync::Arc;
+
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::reply::{GapReason, Outgoing, Subscribed};
 
@@ -9,9 +11,10 @@ use crate::channel::{Cell, HistoryQuery, Located};
 use crate::hub::{Listening, PAGE_BYTES};
 use crate::inbox::{HubKey, Page};
 use crate::node::{Counters, Full};
+use crate::permit::Right;
 use crate::plant::{Bug, planted};
 use crate::ports::Ask;
-use crate::session::{Deny, SubscribeAsk};
+use crate::session::{Deny, SubscribeAsk, rule_on};
 use crate::time::Now;
 
 /// A subscribe that waits for the channel's link to its broker, or for the first page of its recovery.
@@ -24,7 +27,7 @@ pub(super) struct Joining {
     /// The page was asked for; it stays here until then, so that its room stays too.
     pub(super) fetching: bool,
     /// Then it has waited long enough.
-    due_ms: u64,
+    pub(super) due_ms: u64,
 }
 
 impl Turn {
@@ -44,17 +47,22 @@ impl Turn {
         let generation = self.generations[slot as usize];
         let due_ms = now.mono_ms + self.node.settings.times.ask_ms;
         let joining = Joining { slot, generation, id, ask, fetching: false, due_ms };
-        if cell.is_live() {
-            self.join(key, &cell, joining, now);
-        } else {
-            self.begin_waiting(slot, channel);
-            self.joining.entry(key).or_default().push(joining);
-        }
+        self.go_in(key, &cell, joining, now);
         Ok(())
     }
 
+    /// Joins a channel, or waits until it is live.
+    pub(super) fn go_in(&mut self, key: HubKey, cell: &Arc<Cell>, joining: Joining, now: Now) {
+        if cell.is_live() {
+            self.join(key, cell, joining, now);
+        } else {
+            self.begin_waiting(joining.slot, cell.name.as_str());
+            self.joining.entry(key).or_default().push(joining);
+        }
+    }
+
     /// This shard's room of the channel; made, with the shard's interest, where there is none.
-    fn room_for(&mut self, channel: &str, ask: &SubscribeAsk, now: Now) -> Result<HubKey, Full> {
+    pub(super) fn room_for(&mut self, channel: &str, ask: &SubscribeAsk, now: Now) -> Result<HubKey, Full> {
         if let Some(key) = self.hub.find(channel) {
             return Ok(key);
         }
@@ -75,10 +83,10 @@ impl Turn {
     }
 
     /// The channel is live: finds where the subscriber begins, asking the broker for a past that is not here.
-    fn join(&mut self, key: HubKey, cell: &std::sync::Arc<Cell>, mut joining: Joining, now: Now) {
+    fn join(&mut self, key: HubKey, cell: &Arc<Cell>, mut joining: Joining, now: Now) {
         let located = cell.locate(&joining.ask.wanted, now);
         if !located.fetch {
-            self.joined(key, cell, &joining, &located);
+            self.joined(key, cell, &joining, &located, now);
             return;
         }
         let since = joining.ask.wanted.since.as_ref().unwrap_or(&cell.top()).clone();
@@ -117,7 +125,7 @@ impl Turn {
             located.last = since.cloned();
             located.gap = None;
         }
-        self.joined(key, &cell, &joining, &located);
+        self.joined(key, &cell, &joining, &located, now);
         if page.is_some() {
             self.hub.page(joining.slot, key, page);
         }
@@ -125,13 +133,25 @@ impl Turn {
     }
 
     /// Answers a subscribe: `subscribed` first, its gap next, then the replay by the cursor.
-    fn joined(&mut self, key: HubKey, cell: &Cell, joining: &Joining, located: &Located) {
+    fn joined(&mut self, key: HubKey, cell: &Cell, joining: &Joining, located: &Located, now: Now) {
         let Joining { slot, id, ask, .. } = joining;
-        if ask.watch {
+        self.become_member(cell, joining, located);
+        let subscribed = Outgoing::Subscribed(subscribed(cell, ask, located));
+        if ask.by_server {
+            self.say(*slot, None, &subscribed);
+        } else {
+            self.reply(*slot, *id, &subscribed);
+        }
+        self.begin_to_listen(key, cell, joining, located, now);
+    }
+
+    /// Before it is told: `presence` counts it already.
+    pub(super) fn become_member(&mut self, cell: &Cell, joining: &Joining, located: &Located) {
+        if joining.ask.watch {
             cell.watch(self.shard, true);
         }
         if cell.options.presence
-            && let Some(conn) = self.conn(*slot)
+            && let Some(conn) = self.conn(joining.slot)
         {
             let (card, holder) = (conn.session.card(), conn.session.holder);
             cell.enter(card, holder);
@@ -142,26 +162,29 @@ impl Turn {
             Some(false) => Counters::count(&counters.unrecovered),
             None => {}
         }
-        let channel = cell.name.as_str();
-        let subscribed = Subscribed {
-            channel,
-            position: located.position.as_ref(),
-            recovered: located.recovered,
-            replaying: located.replaying,
-            presence: ask.watch.then(|| cell.presence_summary()),
-        };
-        self.reply(*slot, *id, &Outgoing::Subscribed(subscribed));
+    }
+
+    /// After it is told: its gap, then the replay by the cursor.
+    pub(super) fn begin_to_listen(
+        &mut self,
+        key: HubKey,
+        cell: &Cell,
+        joining: &Joining,
+        located: &Located,
+        now: Now,
+    ) {
+        let (slot, ask, channel) = (joining.slot, &joining.ask, cell.name.as_str());
         if let Some((from, to, reason)) = located.gap.as_ref().filter(|_| !planted(Bug::UntoldExpiry)) {
-            self.say(
-                *slot,
-                None,
-                &Outgoing::Gap { channel, from: Some(from), to: Some(to), reason: *reason },
-            );
+            let gap = Outgoing::Gap { channel, from: Some(from), to: Some(to), reason: *reason };
+            self.say(slot, None, &gap);
         } else if located.position.is_none() && located.recovered == Some(false) {
             let reason = GapReason::HistoryExpired;
-            self.say(*slot, None, &Outgoing::Gap { channel, from: None, to: None, reason });
+            self.say(slot, None, &Outgoing::Gap { channel, from: None, to: None, reason });
         }
-        self.hub.enter(*slot, key, Listening { watch: ask.watch, mute: ask.mute }, located);
+        if ask.by_token {
+            self.note_entrance(slot, key, ask.expires_at, now);
+        }
+        self.hub.enter(slot, key, Listening { watch: ask.watch, mute: ask.mute }, located);
     }
 
     pub(super) fn unsubscribe(&mut self, slot: u32, id: Option<u64>, channel: &str, now: Now) {
@@ -171,6 +194,7 @@ impl Turn {
             self.refuse(slot, id, &Deny::new(ErrorCode::NotSubscribed, text));
             return;
         };
+        self.forget_entrance(slot, key);
         self.leave_room(slot, key, now);
         if let Some(conn) = self.conn(slot) {
             let (client, holder) = (conn.session.client, conn.session.holder);
@@ -198,7 +222,7 @@ impl Turn {
 
     /// The broker refused a channel: everybody who waited is told.
     pub(super) fn channel_failed(&mut self, key: HubKey, now: Now) {
-        self.refuse_joining(key, |_| true, now);
+        self.refuse_joining(key, |_| true, unreachable, now);
     }
 
     /// Subscribes that wait for a link which does not come are answered without it.
@@ -208,11 +232,33 @@ impl Turn {
         let mut keys: Vec<_> = waiting.map(|(key, _)| *key).collect();
         keys.sort_unstable_by_key(|key| key.index);
         for key in keys {
-            self.refuse_joining(key, late, now);
+            self.refuse_joining(key, late, unreachable, now);
         }
     }
 
-    fn refuse_joining(&mut self, key: HubKey, which: impl Fn(&Joining) -> bool, now: Now) {
+    /// Those who wait and may not come in any more are told so.
+    pub(super) fn refuse_forbidden(&mut self, slot: u32, now: Now) {
+        let waits = |list: &Vec<Joining>| list.iter().any(|j| j.slot == slot && !j.ask.by_token);
+        let mut keys: Vec<_> = self.joining.iter().filter(|(_, l)| waits(l)).map(|(key, _)| *key).collect();
+        keys.sort_unstable_by_key(|key| key.index);
+        for key in keys {
+            let Some(cell) = self.hub.cell(key) else { continue };
+            let Some(conn) = self.conn(slot) else { return };
+            let (name, right) = (cell.name.as_str(), Right::Subscribe);
+            if !rule_on(&conn.session.identity, name, &cell.options, right).admits() {
+                let theirs = |j: &Joining| j.slot == slot && !j.ask.by_token;
+                self.refuse_joining(key, theirs, forbidden, now);
+            }
+        }
+    }
+
+    fn refuse_joining(
+        &mut self,
+        key: HubKey,
+        which: impl Fn(&Joining) -> bool,
+        why: impl Fn(&str) -> Deny,
+        now: Now,
+    ) {
         let Some(cell) = self.hub.cell(key) else { return };
         let waiting = self.joining.remove(&key).unwrap_or_default();
         let (refused, kept): (Vec<_>, Vec<_>) = waiting.into_iter().partition(which);
@@ -221,14 +267,38 @@ impl Turn {
         }
         let refused: Vec<_> = refused.into_iter().filter(|j| self.is_conn(j.slot, j.generation)).collect();
         for joining in &refused {
-            let text = format!("the broker can't be reached for {}; try again", cell.name.as_str());
-            self.refuse(joining.slot, joining.id, &Deny::new(ErrorCode::Timeout, text));
+            let deny = why(cell.name.as_str());
+            if joining.ask.by_server {
+                self.say_not_appointed(joining.slot, cell.name.as_str(), &deny);
+            } else {
+                self.refuse(joining.slot, joining.id, &deny);
+            }
         }
         // Before what waited behind them runs: a subscribe among it is to ask the broker anew.
         self.drop_room(key, now);
         for joining in refused {
             self.end_waiting(joining.slot, cell.name.as_str(), now);
         }
+    }
+}
+
+fn unreachable(channel: &str) -> Deny {
+    Deny::new(ErrorCode::Timeout, format!("the broker can't be reached for {channel}; try again"))
+}
+
+fn forbidden(channel: &str) -> Deny {
+    Deny::new(ErrorCode::PermissionDenied, format!("the new token does not allow {channel}"))
+}
+
+/// The body of `subscribed`.
+pub(super) fn subscribed<'a>(cell: &'a Cell, ask: &SubscribeAsk, located: &'a Located) -> Subscribed<'a> {
+    Subscribed {
+        channel: cell.name.as_str(),
+        position: located.position.as_ref(),
+        recovered: located.recovered,
+        replaying: located.replaying,
+        presence: ask.watch.then(|| cell.presence_summary()),
+        expires_at: ask.expires_at,
     }
 }
 

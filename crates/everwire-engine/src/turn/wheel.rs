@@ -6,6 +6,7 @@ use everwire_proto::codes::CloseCode;
 use everwire_proto::reply::Outgoing;
 use everwire_proto::ws::{self, Opcode};
 
+use super::expiry::over_ms;
 use super::{Held, Turn};
 use crate::limits::Times;
 use crate::node::Counters;
@@ -84,15 +85,19 @@ fn due_of(session: &Session, times: &Times, now: Now) -> Due {
             if reached(now, due) { end } else { Due::Wait(due) }
         }
         Phase::Connected => {
+            let over = session.identity.expires_at.map_or(u64::MAX, |at| over_ms(at, now));
+            if reached(now, over) {
+                return Due::End(CloseCode::TokenExpired, "the token ran out and was not refreshed");
+            }
             let ping = session.heard_ms + times.heartbeat_ms;
             let end = ping + times.heartbeat_grace_ms;
             match session.pinged {
                 true if reached(now, end) && !planted(Bug::DeafHeartbeat) => {
                     Due::End(CloseCode::HeartbeatMissed, "nothing was heard from the client")
                 }
-                true => Due::Wait(end.max(now.mono_ms)),
-                false if reached(now, ping) => Due::Ping(end),
-                false => Due::Wait(ping),
+                true => Due::Wait(end.max(now.mono_ms).min(over)),
+                false if reached(now, ping) => Due::Ping(end.min(over)),
+                false => Due::Wait(ping.min(over)),
             }
         }
     }
@@ -103,6 +108,13 @@ impl Turn {
         let tick = self.wheel.put(slot, due_ms);
         if let Some(conn) = self.conn(slot) {
             conn.tick = tick;
+        }
+    }
+
+    /// Has a connection looked at by then, if that is sooner than planned.
+    pub(super) fn arm_sooner(&mut self, slot: u32, due_ms: u64) {
+        if self.conn(slot).is_some_and(|c| due_ms / TICK_MS < c.tick) {
+            self.arm(slot, due_ms);
         }
     }
 
@@ -157,6 +169,7 @@ impl Turn {
             self.close_slow(slot, "nothing was taken for too long", now);
             return;
         }
+        let entrance = self.expire_entrances(slot, now, |due| reached(now, due));
         let Some(conn) = self.conn(slot) else { return };
         let due = match due_of(&conn.session, &times, now) {
             Due::Wait(due) => due,
@@ -172,7 +185,8 @@ impl Turn {
             }
             Due::Nothing => return,
         };
-        self.arm(slot, stalled.map_or(due, |stalled| stalled.min(due)));
+        let sooner = [stalled, entrance].into_iter().flatten();
+        self.arm(slot, sooner.fold(due, u64::min));
     }
 
     fn ping(&mut self, slot: u32, visible: bool) {

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::encode::Writer;
+use crate::encode::{Key, Writer};
 use crate::payload::Payload;
 use crate::text::write_string;
 use crate::transcode;
@@ -63,11 +63,9 @@ impl Writer for JsonWriter<'_> {
         self.comma();
     }
 
-    fn key(&mut self, key: &'static str) {
-        let begin: &[u8] = if std::mem::replace(&mut self.first, false) { b"\"" } else { b",\"" };
-        self.out.extend_from_slice(begin);
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
+    fn key(&mut self, key: Key) {
+        let first = usize::from(std::mem::replace(&mut self.first, false));
+        self.out.extend_from_slice(&key.json.as_bytes()[first..]);
     }
 
     fn foreign_key(&mut self, key: &str) {
@@ -87,18 +85,7 @@ impl Writer for JsonWriter<'_> {
     }
 
     fn u64(&mut self, n: u64) {
-        let mut digits = [0; 20];
-        let mut at = digits.len();
-        let mut left = n;
-        loop {
-            at -= 1;
-            digits[at] = b'0' + u8::try_from(left % 10).unwrap_or(0);
-            left /= 10;
-            if left == 0 {
-                break;
-            }
-        }
-        self.out.extend_from_slice(&digits[at..]);
+        self.out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
     }
 
     fn bool(&mut self, flag: bool) {

@@ -3,9 +3,10 @@
 use everwire_proto::command::{Command, Connect, History, Publish, Request, Since, Subscribe};
 use everwire_proto::payload::Data;
 
-/// `call` and `refresh` have no frames: no server answers them yet.
-pub(crate) const KINDS: [&str; 9] = [
+/// `call` has no frame: no server answers it yet.
+pub(crate) const KINDS: [&str; 10] = [
     "connect",
+    "refresh",
     "subscribe",
     "unsubscribe",
     "publish",
@@ -73,6 +74,7 @@ fn connect() -> Vec<Case> {
         case("connect.resume", 2, Command::Connect(Connect { resume: Some(KEY.into()), ..visible })),
         case("connect.typed", None, Command::Connect(Connect::default())),
         case("connect.all", (1 << 53) - 1, Command::Connect(all)),
+        case("refresh", 3, Command::Refresh { token: "a.b.d".into() }),
     ]
 }
 

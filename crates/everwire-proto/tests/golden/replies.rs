@@ -10,9 +10,9 @@ use everwire_proto::reply::{
     PresenceSummary, Subscribed, UnsubscribeReason, WireLimits,
 };
 
-/// `refreshed` has no frame: no server says it yet.
-pub(crate) const KINDS: [&str; 17] = [
+pub(crate) const KINDS: [&str; 18] = [
     "connected",
+    "refreshed",
     "subscribed",
     "unsubscribed",
     "published",
@@ -85,23 +85,46 @@ fn connected() -> Vec<Case> {
         heartbeat_ms: 25_000,
         expires_at: None,
         limits: WireLimits { message_bytes: 65_536, channels: 256, commands_per_second: 50 },
+        subscriptions: &[],
         reconnect_spread_ms: 3_000,
     };
+    let own = Subscribed {
+        channel: "user:ann",
+        position: Some(at("e1", 9)),
+        recovered: Some(true),
+        replaying: Some(2),
+        presence: None,
+        expires_at: None,
+    };
+    let news =
+        Subscribed { channel: "news", position: None, recovered: None, replaying: None, ..own.clone() };
+    let told = Connected { user: Some("ann"), subscriptions: keep([own, news]), ..first.clone() };
     let user = Connected { user: Some("ann"), expires_at: Some(1_800_000_000_000), ..first.clone() };
     let resumed = Connected { resumed: Some(true), node: "n2", ..first.clone() };
     let fresh = Connected { client: bob(), resumed: Some(false), reconnect_spread_ms: 0, ..resumed.clone() };
     vec![
         case("connected", 1, Outgoing::Connected(first.clone())),
         case("connected.user", 1, Outgoing::Connected(user)),
+        case("connected.subscribed", 1, Outgoing::Connected(told)),
         case("connected.resumed", 2, Outgoing::Connected(resumed)),
         case("connected.fresh", 2, Outgoing::Connected(fresh)),
         case("connected.push", None, Outgoing::Connected(first)),
+        case("refreshed", 3, Outgoing::Refreshed { expires_at: Some(1_800_000_300_000) }),
+        case("refreshed.for_ever", 3, Outgoing::Refreshed { expires_at: None }),
     ]
 }
 
 fn subscribed() -> Vec<Case> {
     let one = |position, recovered, replaying| {
-        Outgoing::Subscribed(Subscribed { channel: LOBBY, position, recovered, replaying, presence: None })
+        let (presence, expires_at) = (None, None);
+        Outgoing::Subscribed(Subscribed {
+            channel: LOBBY,
+            position,
+            recovered,
+            replaying,
+            presence,
+            expires_at,
+        })
     };
     let live = Subscribed {
         channel: "cursor:map",
@@ -109,14 +132,16 @@ fn subscribed() -> Vec<Case> {
         recovered: None,
         replaying: None,
         presence: None,
+        expires_at: None,
     };
     let rewound = Subscribed {
         channel: LOBBY,
         position: Some(at("e1", 9)),
         replaying: Some(3),
         presence: Some(PresenceSummary { users: 2, clients: 3, version: 12 }),
-        ..live
+        ..live.clone()
     };
+    let until = Subscribed { channel: LOBBY, expires_at: Some(1_800_000_000_000), ..live.clone() };
     let ended = |code, message, resubscribe| Outgoing::Unsubscribed {
         channel: LOBBY,
         because: Some(UnsubscribeReason { code, message, resubscribe }),
@@ -125,6 +150,7 @@ fn subscribed() -> Vec<Case> {
     vec![
         case("subscribed", 2, one(Some(at("e1", 0)), None, None)),
         case("subscribed.live", 2, Outgoing::Subscribed(live)),
+        case("subscribed.until", 2, Outgoing::Subscribed(until)),
         case("subscribed.recovered", 4, one(Some(at("e1", 9)), Some(true), Some(2))),
         case("subscribed.current", 4, one(Some(at("e1", 7)), Some(true), Some(0))),
         case("subscribed.lost", 4, one(Some(at("e2", 4)), Some(false), Some(0))),

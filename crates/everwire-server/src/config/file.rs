@@ -1,16 +1,19 @@
 //! The config file of `serve`: TOML text in, a checked [`Config`] or all its faults out.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use everwire_brokers::disk::Sync;
 use everwire_engine::channel::{Access, HistoryLimits, Namespaces, OnSlow, Options, Who};
 use toml::de::DeTable;
 
 use crate::listen::NoAddress;
 
 use super::section::{Fault, Faults, Section, line_of};
-use super::{ApiKey, Config, Mode, read_origin};
+use super::tokens::read_tokens;
+use super::{ApiKey, Config, History, Mode, read_origin};
 
 const U32: u64 = u32::MAX as u64;
 const DAY_MS: u64 = 86_400_000;
@@ -32,8 +35,12 @@ const FIRST_FILE: &str =
 
 docs/everwire.example.toml shows every key with its default. For a first try `everwire dev` needs no config.";
 
-const WHO: [(&str, Who); 3] =
-    [("nobody", Who::Nobody), ("authenticated", Who::Authenticated), ("anyone", Who::Anyone)];
+const WHO: [(&str, Who); 4] = [
+    ("deny", Who::Deny),
+    ("token", Who::Token),
+    ("authenticated", Who::Authenticated),
+    ("anyone", Who::Anyone),
+];
 
 impl Config {
     /// Reads and checks a file.
@@ -60,7 +67,7 @@ impl Config {
     /// All faults at once, each with its line.
     pub fn read(file: &str, text: &str) -> Result<Self, Faults> {
         let (config, mut faults) = match DeTable::parse(text) {
-            Ok(table) => read_root(Section::new(text, "", table.get_ref())),
+            Ok(table) => read_root(Section::new(text, "", table.get_ref()), Path::new(file)),
             Err(error) => {
                 let line = error.span().map_or(1, |span| line_of(text, span.start));
                 let words = format!("this is no TOML: {}", error.message());
@@ -95,7 +102,8 @@ fn fresh_key() -> String {
     }
 }
 
-fn read_root(mut root: Section<'_>) -> (Config, Vec<Fault>) {
+fn read_root(mut root: Section<'_>, file: &Path) -> (Config, Vec<Fault>) {
+    let beside = file.parent().unwrap_or(Path::new(""));
     let mut config = serve();
     listen(&mut root, &mut config);
     for (origin, at) in root.texts("origins") {
@@ -111,6 +119,11 @@ fn read_root(mut root: Section<'_>) -> (Config, Vec<Fault>) {
             root.fault("api_keys", at, format!("a key has at least {KEY_BYTES} characters"));
         }
         config.api_keys.push(ApiKey::new(&key));
+    }
+    let at = root.find("tokens").map_or(0, |tokens| tokens.span().start);
+    if let Some(mut tokens) = root.section("tokens") {
+        config.tokens = Some(Arc::new(read_tokens(&mut tokens, beside, at)));
+        root.join(tokens.end());
     }
     root.flag("connect_required", &mut config.connect_required);
     root.flag("echo", &mut config.echo);
@@ -129,9 +142,12 @@ fn read_root(mut root: Section<'_>) -> (Config, Vec<Fault>) {
         read_node(&mut node, &mut config);
         root.join(node.end());
     }
+    read_history(&mut root, file, &mut config);
     if let Some(mut all) = root.section("namespaces") {
         for (name, mut section) in all.sections() {
-            let options = Arc::new(read_namespace(&mut section, config.limits.message_bytes));
+            let mut options = read_namespace(&mut section, config.limits.message_bytes);
+            read_owner(&mut section, &mut options, name == "default");
+            let options = Arc::new(options);
             root.join(section.end());
             if name == "default" {
                 config.namespaces.default = Some(options);
@@ -192,12 +208,42 @@ fn read_node(section: &mut Section<'_>, config: &mut Config) {
     section.number("ended_sessions", &mut node.ended_sessions, 0, 1 << 32);
 }
 
-/// What a namespace does not allow is denied, and what it does not switch on is off.
+/// Where history is kept. A relative folder is meant from where the config file stands.
+fn read_history(root: &mut Section<'_>, file: &Path, config: &mut Config) {
+    let (mut on_disk, mut sync, mut sync_ms) = (true, Sync::Always, None);
+    let mut data = default_data(file);
+    if let Some(mut history) = root.section("history") {
+        history.word("store", &mut on_disk, &[("disk", true), ("memory", false)]);
+        let interval = Sync::Interval(History::SYNC_EVERY);
+        let syncs = [("always", Sync::Always), ("interval", interval), ("none", Sync::None)];
+        history.word("sync", &mut sync, &syncs);
+        history.number("sync_ms", sync_ms.get_or_insert(100), 1, 60_000);
+        if let Some((asked, _)) = history.text("data") {
+            data = file.parent().unwrap_or(Path::new("")).join(asked);
+        }
+        root.join(history.end());
+    }
+    if let (Sync::Interval(every), Some(ms)) = (&mut sync, sync_ms) {
+        *every = Duration::from_millis(ms);
+    }
+    config.history = if on_disk { History::Disk { data, sync } } else { History::Memory };
+}
+
+/// The folder that systemd has made for the service, or one beside the config file that is named like it.
+fn default_data(file: &Path) -> PathBuf {
+    match std::env::var_os("STATE_DIRECTORY").filter(|dir| !dir.is_empty()) {
+        Some(dir) => PathBuf::from(dir).join("history"),
+        None => file.with_extension("data"),
+    }
+}
+
+/// What a namespace does not allow is denied unless a token allows it, and what it does not switch on is off.
 fn read_namespace(section: &mut Section<'_>, message_bytes: u32) -> Options {
     let mut options = Options {
         history: None,
         presence: false,
-        access: Access::all(Who::Nobody),
+        access: Access::all(Who::Token),
+        user_channels: false,
         message_bytes,
         on_slow: OnSlow::Close,
     };
@@ -219,13 +265,32 @@ fn read_namespace(section: &mut Section<'_>, message_bytes: u32) -> Options {
         section.fault("on_slow", at, "\"resync\" reads on from history, which is off here: add [history], or write \"drop\" or \"close\"");
     }
     if let Some(mut access) = section.section("access") {
-        access.word("subscribe", &mut options.access.subscribe, &WHO);
-        access.word("publish", &mut options.access.publish, &WHO);
-        access.word("presence", &mut options.access.presence, &WHO);
-        access.word("history", &mut options.access.history, &WHO);
+        read_who(&mut access, "subscribe", &mut options.access.subscribe);
+        read_who(&mut access, "publish", &mut options.access.publish);
+        read_who(&mut access, "presence", &mut options.access.presence);
+        read_who(&mut access, "history", &mut options.access.history);
         section.join(access.end());
     }
     options
+}
+
+fn read_who(access: &mut Section<'_>, right: &'static str, who: &mut Who) {
+    match access.find(right) {
+        Some(value) if value.get_ref().as_str() == Some("nobody") => {
+            let words = "\"nobody\" is no word of this version: write \"deny\", or \"token\" for what tokens may allow";
+            access.fault(right, value.span().start, words);
+        }
+        _ => access.word(right, who, &WHO),
+    }
+}
+
+/// Channels that belong to users need a name behind the namespace.
+fn read_owner(section: &mut Section<'_>, options: &mut Options, is_default: bool) {
+    section.flag("user_channels", &mut options.user_channels);
+    if options.user_channels && is_default {
+        let at = section.find("user_channels").map_or(0, |value| value.span().start);
+        section.fault("user_channels", at, "the namespace default has no `:` that a user could stand behind; name one, such as [namespaces.user]");
+    }
 }
 
 #[cfg(test)]
@@ -297,7 +362,7 @@ mod tests {
         assert_eq!((config.limits.message_bytes, config.limits.channels), (0x8000, 10));
         assert_eq!((config.times.heartbeat_ms, config.node_limits.channels), (1_000, 5));
         let default = config.namespaces.options_of("news").unwrap();
-        assert_eq!((default.access.subscribe, default.access.publish), (Who::Anyone, Who::Nobody));
+        assert_eq!((default.access.subscribe, default.access.publish), (Who::Anyone, Who::Token));
         let chat = config.namespaces.options_of("chat:1").unwrap();
         assert_eq!((chat.history.unwrap().messages, chat.on_slow), (5, OnSlow::Drop));
         assert!(config.namespaces.options_of("other:1").is_none());
@@ -337,11 +402,27 @@ mod tests {
         let shown: Vec<_> = words.lines().filter_map(|l| l.strip_prefix("    ")).collect();
         let config = Config::read("f", &shown.join("\n")).unwrap();
         let news = config.namespaces.options_of("news").unwrap();
-        assert_eq!((news.access.subscribe, news.access.publish), (Who::Anyone, Who::Nobody));
+        assert_eq!((news.access.subscribe, news.access.publish), (Who::Anyone, Who::Token));
         assert_eq!(config.api_keys.len(), 1);
         // What is there and can't be read is another matter.
         let words = Config::load(Path::new("/")).unwrap_err().to_string();
         assert!(words.starts_with("/: the config file can't be read: "), "{words}");
+    }
+
+    #[test]
+    fn who_may_do_what_has_four_words() {
+        let read = |access: &str| Config::read("f", &format!("[namespaces.a]\naccess = {{ {access} }}\n"));
+        for (word, who) in WHO {
+            let config = read(&format!("history = \"{word}\"")).unwrap();
+            assert_eq!(config.namespaces.options_of("a:1").unwrap().access.history, who);
+        }
+        let faults = read("publish = \"nobody\"").unwrap_err().to_string();
+        assert!(faults.starts_with("f:2: namespaces.a.access.publish: \"nobody\" is no word"), "{faults}");
+        assert!(faults.contains("write \"deny\""), "{faults}");
+        let owned = Config::read("f", "[namespaces.user]\nuser_channels = true\n").unwrap();
+        assert!(owned.namespaces.options_of("user:ann").unwrap().user_channels);
+        let faults = Config::read("f", "[namespaces.default]\nuser_channels = true\n").unwrap_err();
+        assert!(faults.to_string().starts_with("f:2: namespaces.default.user_channels: "), "{faults}");
     }
 
     #[test]

@@ -129,6 +129,43 @@ impl<'a> Section<'a> {
         texts
     }
 
+    /// Whether there is such a key, whatever its value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// A text, with the place where it stands.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<(String, usize)> {
+        let value = self.find(key)?;
+        match value.get_ref().as_str() {
+            Some(text) if !text.is_empty() => Some((text.to_owned(), value.span().start)),
+            _ => {
+                self.expected(key, value, "a string that is not empty");
+                None
+            }
+        }
+    }
+
+    /// Every table of a list inside this one, with the place where it begins.
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<(Section<'a>, usize)> {
+        let Some(value) = self.find(key) else { return Vec::new() };
+        let Some(array) = value.get_ref().as_array() else {
+            self.expected(key, value, "a list of tables");
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for item in array.iter() {
+            match item.get_ref().as_table() {
+                Some(table) => {
+                    let inner = Section::new(self.text, &self.key(key), table);
+                    tables.push((inner, item.span().start));
+                }
+                None => self.expected(key, item, "a table"),
+            }
+        }
+        tables
+    }
+
     /// A table inside this one. Give its faults back with [`Section::join`].
     pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'a>> {
         let value = self.find(key)?;

@@ -7,6 +7,7 @@ use axum::body::Body;
 use everwire_engine::entry::Form;
 use everwire_engine::turn::Peer;
 use everwire_proto::payload::Format;
+use everwire_proto::secret::Secret;
 use everwire_proto::ws::deflate::Agreed;
 use everwire_proto::ws::handshake::{self, Upgrade};
 use hyper::body::Incoming;
@@ -121,7 +122,8 @@ fn accept(
             let (protocol, format) = choose(&upgrade.protocols, upgrade.bearer.is_some())?;
             upgrade.deflate = upgrade.deflate.filter(|_| site.config.compression);
             let deflated = upgrade.deflate.is_some_and(Agreed::may_compress);
-            let token = upgrade.bearer.clone().or_else(|| bearer(headers)).map(String::into_boxed_str);
+            let token = upgrade.bearer.clone().or_else(|| bearer(headers));
+            let token = ticket(site, request)?.or(token.map(|token| Secret(token.into_boxed_str())));
             let peer = Peer { form: Form::new(format, deflated), token };
             Ok((upgrade, protocol, Purpose::Session(peer)))
         }
@@ -152,6 +154,17 @@ fn refuse_token_in_url(request: &Request<Incoming>) -> Result<(), Refusal> {
             ),
         )),
     }
+}
+
+/// The token of a ticket in the URL, which is gone with it.
+fn ticket(site: &Site, request: &Request<Incoming>) -> Result<Option<Secret<Box<str>>>, Refusal> {
+    let mut pairs = request.uri().query().unwrap_or_default().split('&');
+    let Some(ticket) = pairs.find_map(|pair| pair.strip_prefix("ticket=")) else { return Ok(None) };
+    let refused = || {
+        let words = "the ticket was used, or has ended, or never was one; fetch a new one by POST /ticket";
+        (StatusCode::UNAUTHORIZED, words.to_owned())
+    };
+    site.tickets.take(ticket, site.clock.now()).map(Some).ok_or_else(refused)
 }
 
 /// The subprotocol to answer with. A token is none, and a browser ends a connection that answers with none of those it

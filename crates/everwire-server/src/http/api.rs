@@ -9,10 +9,13 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use everwire_engine::inbox::{Expelled, Expulsion};
 use everwire_engine::session::{Deny, checked_page, member_token};
 use everwire_engine::verbs;
-use everwire_proto::codes::ErrorCode;
+use everwire_proto::api::{self as words, ApiVerb, Revoke, Whom};
+use everwire_proto::codes::{CloseCode, ErrorCode};
 use everwire_proto::command::Command;
+use everwire_proto::ids::ClientId;
 use everwire_proto::json;
 use everwire_proto::reply::Outgoing;
 use hyper::body::Body as _;
@@ -21,8 +24,8 @@ use crate::config::Mode;
 use crate::origins;
 use crate::site::Site;
 
-/// The commands that a backend may send.
-const VERBS: [&str; 3] = ["publish", "history", "presence"];
+/// The commands that a backend may send. The other verbs are [`ApiVerb`].
+const COMMANDS: [&str; 3] = ["publish", "history", "presence"];
 /// What a body may have besides a message of full size: channel, key, tags.
 const ENVELOPE_BYTES: usize = 8 * 1024;
 
@@ -64,9 +67,13 @@ async fn run(
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, Deny::new(ErrorCode::BadRequest, words)));
     }
     check_key(site, peer, headers)?;
-    if !VERBS.contains(&verb) {
-        let words = format!("the API has no verb {verb:?}; its verbs are {}", VERBS.join(", "));
-        return Err(deny(ErrorCode::UnknownType, words));
+    let is_command = COMMANDS.contains(&verb);
+    if !is_command && !ApiVerb::NAMES.contains(&verb) {
+        let verbs = [&COMMANDS[..], &ApiVerb::NAMES].concat().join(", ");
+        return Err(deny(
+            ErrorCode::UnknownType,
+            format!("the API has no verb {verb:?}; its verbs are {verbs}"),
+        ));
     }
     let limit = site.config.limits.message_bytes as usize + ENVELOPE_BYTES;
     let patience = Duration::from_millis(site.config.body_ms);
@@ -77,8 +84,15 @@ async fn run(
             return Err((StatusCode::REQUEST_TIMEOUT, Deny::new(ErrorCode::BadRequest, words)));
         }
     };
-    let command = json::decode_verb(verb, &bytes).map_err(|r| deny(r.code, r.message))?;
-    act(site, command).map_err(of)
+    if is_command {
+        let command = json::decode_verb(verb, &bytes).map_err(|r| deny(r.code, r.message))?;
+        return act(site, command).await.map_err(of);
+    }
+    match words::decode(verb, &bytes).map_err(|r| deny(r.code, r.message))? {
+        ApiVerb::Disconnect { whom, code, reason } => disconnect(site, &whom, code, reason.as_deref()),
+        ApiVerb::Revoke(which) => revoke(site, &which),
+    }
+    .map_err(of)
 }
 
 /// All of a body. One that is announced as too large is not asked for.
@@ -100,17 +114,29 @@ async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-fn act(site: &Site, command: Command<'_>) -> Result<Vec<u8>, Deny> {
+async fn act(site: &Site, command: Command<'_>) -> Result<Vec<u8>, Deny> {
     let (node, now) = (&site.node, site.clock.now());
+    let patience = Duration::from_millis(node.settings.times.ask_ms);
     let mut out = Vec::new();
     match command {
         Command::Publish(ask) => {
-            let (position, duplicate) = verbs::publish(node, &ask, now)?;
+            let waiter = site.desk.wait();
+            let answer = match verbs::ask_publish(node, &ask, waiter.ticket, now)? {
+                Some(answer) => answer,
+                None => waiter.answer(patience).await,
+            };
+            let (position, duplicate) = verbs::published(answer)?;
             json::encode(None, &Outgoing::Published { position: position.as_ref(), duplicate }, &mut out);
         }
         Command::History(ask) => {
-            let (cell, page) = verbs::history(node, &ask, now)?;
-            json::encode(None, &Outgoing::History(verbs::history_page(&cell.name, &page)), &mut out);
+            let waiter = site.desk.wait();
+            let mut asked = verbs::ask_history(node, &ask, waiter.ticket, now)?;
+            let answer = match asked.answer.take() {
+                Some(answer) => answer,
+                None => waiter.answer(patience).await,
+            };
+            let page = asked.page(answer)?;
+            json::encode(None, &Outgoing::History(verbs::history_page(&asked.cell.name, &page)), &mut out);
         }
         Command::Presence { channel, limit, after } => {
             let (limit, after) = checked_page(limit, after.as_deref())?;
@@ -125,6 +151,45 @@ fn act(site: &Site, command: Command<'_>) -> Result<Vec<u8>, Deny> {
     Ok(out)
 }
 
+fn disconnect(
+    site: &Site,
+    whom: &Whom<'_>,
+    code: Option<u16>,
+    reason: Option<&str>,
+) -> Result<Vec<u8>, Deny> {
+    let whom = match whom {
+        Whom::User(user) => Expelled::User(Box::from(&**user)),
+        Whom::Client(id) => Expelled::Client(ClientId::parse(id).ok_or_else(|| {
+            let words = "`client` must be the `client` of a `connected`: 16 characters of [A-Za-z0-9_-]";
+            Deny::new(ErrorCode::BadRequest, words)
+        })?),
+    };
+    let reason = reason.unwrap_or("the application ended this connection").into();
+    site.node.expel(Expulsion { whom, code: code.unwrap_or(CloseCode::Kicked.code()), reason });
+    Ok(br#"{"type":"disconnected"}"#.to_vec())
+}
+
+fn revoke(site: &Site, which: &Revoke<'_>) -> Result<Vec<u8>, Deny> {
+    let Some(tokens) = &site.config.tokens else {
+        return Err(Deny::new(
+            ErrorCode::NotAvailable,
+            "this server has no keys for tokens, so there is none to revoke",
+        ));
+    };
+    let now = site.clock.now();
+    // First for those who come, then for those who are here: nobody slips in between.
+    let (entered, whom) = match which {
+        Revoke::User(user) => (tokens.revoked.user(user, now), Expelled::User(Box::from(&**user))),
+        Revoke::Token { id, expires_at } => {
+            (tokens.revoked.token(id, *expires_at, now), Expelled::Token(Box::from(&**id)))
+        }
+    };
+    entered.map_err(|full| Deny::new(ErrorCode::LimitExceeded, full.to_string()))?;
+    let (code, reason) = (CloseCode::Unauthorized.code(), "the token was revoked".into());
+    site.node.expel(Expulsion { whom, code, reason });
+    Ok(br#"{"type":"revoked"}"#.to_vec())
+}
+
 /// Whether a request needs no key: dev mode, from this machine, to a name of this machine. A foreign name that
 /// points here (DNS rebinding) is not ours.
 pub(super) fn is_local(site: &Site, peer: IpAddr, headers: &HeaderMap) -> bool {
@@ -135,13 +200,14 @@ pub(super) fn is_local(site: &Site, peer: IpAddr, headers: &HeaderMap) -> bool {
     site.config.mode == Mode::Dev && peer.to_canonical().is_loopback() && ours
 }
 
+/// What stands behind `Bearer` in `Authorization`.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, key) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+}
+
 fn check_key(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Refusal> {
-    let bearer = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    let bearer = bearer.and_then(|v| {
-        let (scheme, key) = v.split_at_checked(7)?;
-        scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
-    });
-    match bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes)) {
+    match bearer(headers).or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes)) {
         // All keys are compared, so that the time does not tell which one it was.
         Some(key) if site.config.api_keys.iter().fold(false, |yes, k| yes | k.matches(key)) => Ok(()),
         Some(_) => Err(deny(ErrorCode::Unauthorized, "this API key is not known here")),
@@ -172,11 +238,18 @@ fn refusal(status: StatusCode, deny: &Deny) -> Response<Body> {
     response
 }
 
+/// A refusal with the status of its code.
+pub(crate) fn refuse_with(deny: Deny) -> Response<Body> {
+    let (status, deny) = of(deny);
+    refusal(status, &deny)
+}
+
 /// A refusal that is no command's: an unknown path, a broken head.
 pub(crate) fn refuse(status: StatusCode, words: &str) -> Response<Body> {
     let code = match status {
         StatusCode::FORBIDDEN => ErrorCode::PermissionDenied,
         StatusCode::NOT_FOUND => ErrorCode::UnknownType,
+        StatusCode::UNAUTHORIZED => ErrorCode::TokenInvalid,
         _ => ErrorCode::BadRequest,
     };
     refusal(status, &Deny::new(code, words))

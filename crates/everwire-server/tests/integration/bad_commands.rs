@@ -35,7 +35,7 @@ const BAD: [(&str, &str, &str, Option<u64>); 28] = [
     (r#"{"type":"publish","id":7,"channel":"a\n","data":1}"#, "bad_channel_name", "", Some(7)),
     (r#"{"type":"unsubscribe","id":7,"channel":"never"}"#, "not_subscribed", "never", Some(7)),
     (r#"{"type":"connect","id":7}"#, "bad_request", "", Some(7)),
-    (r#"{"type":"refresh","id":7,"token":"x"}"#, "not_available", "", Some(7)),
+    (r#"{"type":"refresh","id":7,"token":"x"}"#, "token_invalid", "no keys", Some(7)),
 ];
 
 #[test]

@@ -186,7 +186,7 @@ fn what_goes_wrong_is_told_with_what_to_do() {
 #[test]
 fn a_refused_publish_names_the_config() {
     let server = Process::serve(
-        "listen = [\"127.0.0.1:0\"]\n[namespaces.default]\naccess = { subscribe = \"anyone\", publish = \"nobody\" }\n",
+        "listen = [\"127.0.0.1:0\"]\n[namespaces.default]\naccess = { subscribe = \"anyone\", publish = \"deny\" }\n",
     );
     let words =
         format!("fanout --url ws://{}/ws --warmup 0s --duration 200ms --drain 100ms --conns 2", server.addr);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::world::{KEY, World, world, world_with};
+use crate::world::{KEY, World, served, world, world_with};
 
 const JSON: &str = "Content-Type: application/json\r\n";
 
@@ -100,7 +100,7 @@ fn each_refusal_of_a_namespace() {
         "listen = [\"127.0.0.1:0\"]\napi_keys = [\"{KEY}\"]\n[namespaces.small]\nmessage_bytes = 10\nhistory = {{}}\n\
          [namespaces.bare]\n"
     );
-    let world = world_with(|config| *config = everwire_server::config::Config::read("f", &text).unwrap());
+    let world = world_with(|config| *config = served(&text));
     let lines = format!("{JSON}X-API-Key: {KEY}\r\n");
     for (verb, body, status, code) in [
         ("publish", r#"{"channel":"small:1","data":"12345678"}"#, "200", "published"),
@@ -130,7 +130,7 @@ fn each_refusal_of_a_namespace() {
 #[test]
 fn serve_mode_wants_a_key_and_knows_no_channel() {
     let text = format!("listen = [\"127.0.0.1:0\"]\napi_keys = [\"{KEY}\"]\n[namespaces.chat]\n");
-    let world = world_with(|config| *config = everwire_server::config::Config::read("f", &text).unwrap());
+    let world = world_with(|config| *config = served(&text));
     let bearer = format!("{JSON}Authorization: Bearer {KEY}\r\n");
     let header = format!("{JSON}X-API-Key: {KEY}\r\n");
     assert_eq!(api(&world, JSON, r#"{"channel":"chat:1","data":1}"#).0, "401");

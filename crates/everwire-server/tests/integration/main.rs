@@ -7,6 +7,9 @@ mod wire;
 mod peer;
 mod world;
 mod process;
+mod guarded;
+mod durable;
+mod crash;
 mod siege;
 
 mod bad_commands;
@@ -23,4 +26,6 @@ mod sessions;
 mod shutdown;
 mod signposts;
 mod storm;
+mod token_line;
+mod tokens;
 mod upgrade;

@@ -32,6 +32,8 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+        // Where a server with this config keeps its history.
+        let _ = std::fs::remove_dir_all(self.0.with_extension("data"));
     }
 }
 
@@ -41,7 +43,8 @@ pub struct Process {
     /// What it printed until it was ready.
     pub banner: String,
     log: Scratch,
-    _config: Option<Scratch>,
+    killed: bool,
+    config: Option<Scratch>,
 }
 
 impl Process {
@@ -55,6 +58,14 @@ impl Process {
         let file = Scratch::new("serve.toml", config);
         let mut command = Command::new(env!("CARGO_BIN_EXE_everwire"));
         command.args(["serve", "--config"]).arg(file.path());
+        Self::start(&mut command, Some(file))
+    }
+
+    /// The same, with everything in the log.
+    pub fn serve_and_log_all(config: &str) -> Self {
+        let file = Scratch::new("serve.toml", config);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_everwire"));
+        command.args(["serve", "--config"]).arg(file.path()).env("EVERWIRE_LOG", "trace");
         Self::start(&mut command, Some(file))
     }
 
@@ -85,7 +96,12 @@ impl Process {
             }
         }
         let addr = addr.unwrap_or_else(|| panic!("it did not start: {banner}{}", log.read()));
-        Self { child, addr, banner, log, _config: config }
+        Self { child, addr, banner, log, killed: false, config }
+    }
+
+    /// Where it keeps its history unless its config says otherwise.
+    pub fn data(&self) -> PathBuf {
+        self.config.as_ref().unwrap().path().with_extension("data")
     }
 
     fn proc(&self, file: &str) -> String {
@@ -119,6 +135,13 @@ impl Process {
         self.child.wait().unwrap().code()
     }
 
+    /// Ends it without a word, as a crash would.
+    pub fn kill(&mut self) {
+        self.killed = true;
+        self.signal(Signal::KILL);
+        self.wait();
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.log.read()
@@ -132,7 +155,7 @@ impl Drop for Process {
         }
         let code = self.wait();
         let log = self.log();
-        if !std::thread::panicking() {
+        if !std::thread::panicking() && !self.killed {
             assert_eq!(code, Some(0), "SIGTERM ends it cleanly: {log}");
             assert!(!log.contains("panicked") && !log.contains(" ERROR "), "{log}");
         }

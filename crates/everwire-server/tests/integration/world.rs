@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use everwire_server::app::{self, Running};
-use everwire_server::config::{ApiKey, Config};
+use everwire_server::config::{ApiKey, Config, History};
 
 use crate::peer::Peer;
 use crate::wire::Wire;
@@ -28,6 +28,11 @@ pub fn world_with(change: impl FnOnce(&mut Config)) -> World {
     config.shards = 2;
     change(&mut config);
     World { running: Some(app::start(config).unwrap()) }
+}
+
+/// What a config file with this text says, with its history in memory.
+pub fn served(text: &str) -> Config {
+    Config { history: History::Memory, ..Config::read("f", text).unwrap() }
 }
 
 impl World {

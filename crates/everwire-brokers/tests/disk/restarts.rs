@@ -1,0 +1,69 @@
+//! What a restart finds.
+
+use everwire_brokers::disk::{OpenError, Sync};
+
+use crate::rig::{Folder, Store, later, now, settings, with_id};
+
+#[test]
+fn epochs_offsets_messages_and_ids_are_kept() {
+    let folder = Folder::new();
+    let mut store = Store::open(folder.path());
+    let first = store.publish("room", "a");
+    let (second, _) = store.publish_draft("room", with_id("b", "m1"));
+    let quiet = store.page("quiet").position;
+    drop(store);
+    let mut store = Store::open_with(folder.path(), settings(Sync::Always), later(1_000)).unwrap();
+    assert_eq!(store.kept("room"), [(1, "a".to_owned()), (2, "b".to_owned())]);
+    assert_eq!(store.publish_draft("room", with_id("again", "m1")), (second, true));
+    let third = store.publish("room", "c");
+    assert_eq!((third.epoch, third.offset), (first.epoch, 3));
+    assert_eq!(store.page("quiet").position, quiet, "a channel without messages has its epoch too");
+}
+
+#[test]
+fn what_is_too_old_is_gone_after_a_restart_but_its_place_is_not() {
+    let folder = Folder::new();
+    let mut store = Store::open(folder.path());
+    let (old, _) = store.publish_draft("room", with_id("a", "m1"));
+    drop(store);
+    let mut store = Store::open_with(folder.path(), settings(Sync::Always), later(3_600_000)).unwrap();
+    let page = store.page("room");
+    assert_eq!((page.entries.len(), &page.position, &page.floor), (0, &old, &old));
+    let (position, duplicate) = store.publish_draft("room", with_id("b", "m1"));
+    assert_eq!(
+        (position.epoch, position.offset, duplicate),
+        (old.epoch, 2, false),
+        "five minutes have passed"
+    );
+}
+
+#[test]
+fn a_folder_belongs_to_one_process() {
+    let folder = Folder::new();
+    let store = Store::open(folder.path());
+    let second = Store::open_with(folder.path(), settings(Sync::Always), now());
+    assert!(matches!(second.err(), Some(OpenError::Locked(_))));
+    drop(store);
+    Store::open(folder.path());
+}
+
+#[test]
+fn a_new_listener_begins_with_what_is_kept() {
+    let folder = Folder::new();
+    let mut store = Store::open(folder.path());
+    for text in ["a", "b", "c"] {
+        store.publish("room", text);
+    }
+    drop(store);
+    let mut store = Store::open(folder.path());
+    let cell = store.cell("room");
+    store.listen(&cell);
+    let wanted = everwire_engine::channel::Wanted {
+        since: Some(everwire_proto::position::Position { offset: 1, ..cell.top() }),
+        rewind: None,
+    };
+    let located = cell.locate(&wanted, store.now);
+    assert_eq!((located.recovered, located.replaying, located.fetch), (Some(true), Some(2), false));
+    store.publish("room", "d");
+    assert_eq!(store.heard(1), [4], "live are only those that came since");
+}

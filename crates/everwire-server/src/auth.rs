@@ -1,0 +1,156 @@
+//! Tokens: who a connection is, and what it may do. JSON Web Tokens (RFC 7519) in the compact form of RFC 7515, signed
+//! by the application's backend.
+//!
+//! Everybody who is refused reads one and the same text. Why, is for the operator: `everwire token check`, and a
+//! constant word in the log at `debug`. No token, secret or payload stands in a log or in a `Debug` print.
+
+mod claims;
+mod fault;
+mod key;
+mod parts;
+mod revoked;
+mod sign;
+mod tickets;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod keys_of_tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use everwire_engine::permit::Permit;
+use everwire_engine::ports::{Authority, Entrance, Identity};
+use everwire_engine::time::Now;
+use everwire_proto::codes::ErrorCode;
+use rustc_hash::FxHashSet;
+
+pub use self::claims::Claims;
+pub use self::fault::Fault;
+pub use self::key::{Algorithm, Key, KeyFault};
+pub use self::revoked::{Revoked, TooMany};
+pub use self::sign::{Wanted, sign};
+pub use self::tickets::{AllOut, TICKET_MS, Tickets};
+
+/// A token longer than this is not looked at.
+pub const TOKEN_BYTES: usize = 8 * 1024;
+/// So many shared permits are kept before those that nobody has are looked for.
+const PERMITS: usize = 1_024;
+
+/// What is asked of every token.
+#[derive(Clone, Debug)]
+pub struct Demands {
+    /// One of these must be in `aud`; none: `aud` is not looked at.
+    pub audience: Vec<String>,
+    /// `iss` must be this.
+    pub issuer: Option<String>,
+    /// A token without an end is refused.
+    pub exp_required: bool,
+}
+
+impl Default for Demands {
+    fn default() -> Self {
+        Self { audience: Vec::new(), issuer: None, exp_required: true }
+    }
+}
+
+/// The authority of a server that has keys.
+#[derive(Debug)]
+pub struct Tokens {
+    keys: Vec<Key>,
+    demands: Demands,
+    /// Tokens that are accepted no more.
+    pub revoked: Revoked,
+    permits: Mutex<(FxHashSet<Arc<Permit>>, usize)>,
+}
+
+impl Tokens {
+    /// An authority with these keys, all of which are accepted.
+    pub fn new(keys: Vec<Key>, demands: Demands) -> Self {
+        Self {
+            keys,
+            demands,
+            revoked: Revoked::default(),
+            permits: Mutex::new((FxHashSet::default(), PERMITS)),
+        }
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// What is asked of every token.
+    pub fn demands(&self) -> &Demands {
+        &self.demands
+    }
+
+    /// What a token says, if it is good.
+    ///
+    /// # Errors
+    /// Why it is not. Whoever sent the token is not to be told.
+    pub fn read(&self, token: &str, now: Now) -> Result<Claims, Fault> {
+        let claims = Claims::read(&parts::verified(token, &self.keys)?)?;
+        claims.check(&self.demands, now)?;
+        if self.revoked.has(&claims) {
+            return Err(Fault::Revoked);
+        }
+        Ok(claims)
+    }
+
+    /// Who a token for connecting speaks of.
+    ///
+    /// # Errors
+    /// As [`Tokens::read`].
+    pub fn identity(&self, token: &str, now: Now) -> Result<Identity, Fault> {
+        let mut identity = self.read(token, now)?.identity()?;
+        identity.permit = identity.permit.map(|permit| self.shared(permit));
+        Ok(identity)
+    }
+
+    /// Where a token for one channel lets in.
+    ///
+    /// # Errors
+    /// As [`Tokens::read`].
+    pub fn entrance(&self, token: &str, now: Now) -> Result<Entrance, Fault> {
+        self.read(token, now)?.entrance()
+    }
+
+    /// Equal permits are one: a million users have a handful of roles.
+    fn shared(&self, permit: Arc<Permit>) -> Arc<Permit> {
+        let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, most) = &mut *permits;
+        if let Some(known) = known.get(&permit) {
+            return known.clone();
+        }
+        if known.len() >= *most {
+            known.retain(|permit| Arc::strong_count(permit) > 1);
+            *most = PERMITS.max(known.len() * 2);
+        }
+        known.insert(permit.clone());
+        permit
+    }
+}
+
+/// What whoever sent the token is told.
+fn told(fault: &Fault) -> (ErrorCode, String) {
+    tracing::debug!(reason = fault.word(), "a token was refused");
+    match fault {
+        Fault::Expired => {
+            let text = "the token has ended; fetch a new one from your backend";
+            (ErrorCode::TokenExpired, text.to_owned())
+        }
+        _ => {
+            let text = "the token is not accepted; fetch a new one from your backend";
+            (ErrorCode::TokenInvalid, text.to_owned())
+        }
+    }
+}
+
+impl Authority for Tokens {
+    fn check(&self, token: &str, now: Now) -> Result<Identity, (ErrorCode, String)> {
+        self.identity(token, now).map_err(|fault| told(&fault))
+    }
+    fn check_entrance(&self, token: &str, now: Now) -> Result<Entrance, (ErrorCode, String)> {
+        self.entrance(token, now).map_err(|fault| told(&fault))
+    }
+}
