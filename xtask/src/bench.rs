@@ -9,6 +9,7 @@ pub mod page;
 mod goals;
 mod bounded;
 mod report;
+mod rivals;
 
 use std::path::Path;
 
@@ -24,6 +25,14 @@ pub enum Measure {
     /// The project's goals, kept in docs/benchmarks.json and docs/benchmarks.md; all of them without a name
     Report {
         /// Such as S1 S5; only theirs are replaced
+        names: Vec<String>,
+        /// How long
+        #[command(flatten)]
+        blocks: Blocks,
+    },
+    /// Other servers beside Everwire and the floor, kept in the same files; all of them without a name
+    Rivals {
+        /// Such as ws socket.io; only theirs are replaced
         names: Vec<String>,
         /// How long
         #[command(flatten)]
@@ -54,6 +63,7 @@ pub struct Blocks {
 pub fn run(root: &Path, measure: &Measure) -> Result<()> {
     match measure {
         Measure::Report { names, blocks } => report::run(root, names, *blocks),
+        Measure::Rivals { names, blocks } => rivals::run(root, names, *blocks),
         Measure::Page => record::Book::read(root)?.write(root),
         Measure::Pass(words) => pass(root, words),
     }

@@ -55,7 +55,8 @@ impl Group {
                 cargo("fmt --all --check"),
                 // A workspace of its own; what its programs do is compiled by the tests that play the corpus.
                 cargo("fmt --manifest-path fuzz/Cargo.toml --check"),
-                // Its lock file too is its own, and no build here reads it: a new dependency of ours leaves it behind.
+                cargo("fmt --manifest-path rivals/rust/Cargo.toml --check"),
+                // The lock file of fuzz too is its own, and no build here reads it: a new dependency of ours leaves it behind.
                 cargo("fetch --locked --manifest-path fuzz/Cargo.toml"),
                 cargo("clippy --locked --workspace --all-targets --all-features -- -D warnings"),
                 cargo("doc --locked --workspace --all-features --no-deps --document-private-items")

@@ -4,6 +4,7 @@
 //! the line to type: a test that can't run is a failure, never a pass.
 
 mod debian;
+mod golang;
 mod npm;
 mod python;
 
@@ -25,11 +26,26 @@ pub fn for_browser(root: &Path) -> Result<Browser> {
     debian::install(root)?;
     npm::install(root, "sdk/js")?;
     npm::install(root, "web/tests")?;
-    let python = python::install(root)?;
+    let python = python::install(root, "web/tests/requirements.txt", "import websockets")?;
     Ok(Browser { chromium: debian::chromium(), python })
 }
 
 /// Makes sure that instructions can be counted.
 pub fn for_counts(root: &Path) -> Result<()> {
     debian::install_valgrind(root)
+}
+
+/// Makes sure that the packages of rivals/node are there.
+pub fn for_node_rivals(root: &Path) -> Result<()> {
+    npm::install(root, "rivals/node")
+}
+
+/// A Python that has the packages of rivals/python.
+pub fn for_python_rivals(root: &Path) -> Result<PathBuf> {
+    python::install(root, "rivals/python/requirements.txt", "import picows, uvloop, websockets")
+}
+
+/// A program of a Go module, built.
+pub fn for_go_rival(root: &Path, module: &str, version: &str, program: &str) -> Result<PathBuf> {
+    golang::install(root, module, version, program)
 }

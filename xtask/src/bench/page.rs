@@ -3,13 +3,21 @@
 use std::fmt::Write as _;
 
 use super::goals::{EVERYWHERE, GOALS, Goal};
-use super::record::{Book, Conditions, Finding, Measured, Verdict};
+use super::record::{Book, Conditions, Finding, Measured, Standing, Verdict, is_void};
 
 const HEAD: &str = "\
 # Benchmarks\n\n\
 <!-- Written by `cargo xtask bench report` and `cargo xtask bench rivals` from docs/benchmarks.json, never by hand. -->\n\n\
 Every figure here is a ratio to something measured in the same run, or a cost of each message or connection: a single time \
 on a shared machine says nothing. The tool is `everwire bench` ([bench.md](bench.md)); type the commands to see your own.\n\n";
+
+const OTHERS: &str = "\n## Other servers\n\n\
+Small servers at the settings that their documentation recommends (`rivals/`), each beside Everwire and the floor in blocks of \
+one run, on the same core, by the same load tool. Compare the ratios, and a server with what Everwire did in the same run; \
+figures of different runs are those of different moments. Each server sends its own envelope around the same payload of 128 \
+bytes; at the echo all three send the same bytes. A broadcast with 1 publish waiting is sent the next one when the last has \
+reached everybody; of 16 in one write each server merges what it likes. Everwire numbers, stores (1 000 messages of history) and \
+can replay what it broadcasts, with presence on; of the others only Centrifugo is a server of channels, here without history.\n";
 
 /// The page.
 pub fn render(book: &Book) -> String {
@@ -19,6 +27,7 @@ pub fn render(book: &Book) -> String {
     for goal in &GOALS {
         section(&mut out, goal, book.goals.get(goal.name));
     }
+    rivals(&mut out, book);
     out
 }
 
@@ -68,6 +77,66 @@ fn section(out: &mut String, goal: &Goal, measured: Option<&Measured>) {
         let Finding { what, floor, figure, note, .. } = finding;
         row(out, &[what, floor, figure, &value(finding), &limit(finding), word(finding.verdict()), note]);
     }
+}
+
+/// A table for each thing that was measured, a row for each server; and how each was run.
+fn rivals(out: &mut String, book: &Book) {
+    out.push_str(OTHERS);
+    let all = || book.rivals.values().flat_map(|rival| &rival.standings);
+    let mut whats: Vec<&str> = Vec::new();
+    for standing in all() {
+        if !whats.contains(&standing.what.as_str()) {
+            whats.push(&standing.what);
+        }
+    }
+    // Those of one kind beside each other.
+    whats.sort_by_key(|what| (!what.starts_with("echo"), what.starts_with("memory")));
+    for what in whats {
+        let unit = all().find(|standing| standing.what == what).map_or("", |standing| &standing.unit);
+        let _ = write!(out, "\n### {}: {unit}\n\n", capital(what));
+        table(
+            out,
+            &["server", unit, "of the floor", "Everwire, same run", "of the floor", "how far to trust it"],
+        );
+        for (name, rival) in &book.rivals {
+            for Standing { ours, rival, ours_ratio, rival_ratio, note, .. } in
+                rival.standings.iter().filter(|standing| standing.what == what)
+            {
+                let ratio =
+                    |ratio: &Option<f64>| ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+                let own = if is_void(note) { "**VOID**".to_owned() } else { ratio(rival_ratio) };
+                let (figure, ours, ours_ratio) = (whole(*rival), whole(*ours), ratio(ours_ratio));
+                row(out, &[name, &figure, &own, &ours, &ours_ratio, note]);
+            }
+        }
+    }
+    out.push_str("\n### How they were run\n\n");
+    if book.rivals.is_empty() {
+        out.push_str("None was measured yet: `cargo xtask bench rivals`.\n");
+    }
+    for (name, rival) in &book.rivals {
+        let _ = write!(out, "- **{name} {}**: {}.", rival.version, rival.settings);
+        match &rival.refused {
+            Some(reason) => {
+                let _ = writeln!(out, " Not measured ({}): {reason}", rival.conditions.date);
+            }
+            None => {
+                let _ = write!(out, " {}. ", rival.runtime);
+                circumstances(out, &rival.conditions, Some(rival.blocks));
+                out.truncate(out.trim_end().len());
+                out.push('\n');
+            }
+        }
+    }
+}
+
+fn capital(words: &str) -> String {
+    let mut chars = words.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn whole(value: f64) -> String {
+    if value < 100.0 { format!("{value:.0}") } else { number(value) }
 }
 
 /// When, where and how.
@@ -149,6 +218,7 @@ mod tests {
             let end = page[start..].find("\n## ").unwrap() + start;
             told.extend(page[start..end].lines());
         }
+        told.extend(page[page.find("\n### ").unwrap()..].lines());
         let golden: Vec<_> = include_str!("page/small.md").lines().collect();
         assert_eq!(told, golden);
         assert!(

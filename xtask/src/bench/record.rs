@@ -26,11 +26,14 @@ pub struct Book {
     pub schema: u32,
     /// By the goal's name.
     pub goals: BTreeMap<String, Measured>,
+    /// Other servers, by name.
+    #[serde(default)]
+    pub rivals: BTreeMap<String, Rival>,
 }
 
 impl Default for Book {
     fn default() -> Self {
-        Self { schema: SCHEMA, goals: BTreeMap::new() }
+        Self { schema: SCHEMA, goals: BTreeMap::new(), rivals: BTreeMap::new() }
     }
 }
 
@@ -79,6 +82,47 @@ pub struct Finding {
     pub limit: f64,
     /// Whether more is better.
     pub more_is_better: bool,
+    /// Spreads and conditions.
+    pub note: String,
+}
+
+/// Another server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rival {
+    /// Where and how.
+    pub conditions: Conditions,
+    /// Its own.
+    pub version: String,
+    /// What runs it, with its version.
+    pub runtime: String,
+    /// How it was set.
+    pub settings: String,
+    /// Blocks that counted, of so many milliseconds.
+    pub blocks: (usize, u64),
+    /// What came of it.
+    pub standings: Vec<Standing>,
+    /// Why it could not be measured.
+    pub refused: Option<String>,
+}
+
+/// One figure of all three: as `everwire bench rival` prints it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Standing {
+    /// What was measured.
+    pub what: String,
+    /// Of the figures.
+    pub unit: String,
+    /// The floor's, where there is one.
+    pub floor: Option<f64>,
+    /// Everwire's.
+    pub ours: f64,
+    /// The other server's.
+    pub rival: f64,
+    /// Everwire's to the floor's.
+    pub ours_ratio: Option<f64>,
+    /// The other server's to the floor's.
+    pub rival_ratio: Option<f64>,
     /// Spreads and conditions.
     pub note: String,
 }

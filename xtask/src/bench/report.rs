@@ -77,9 +77,7 @@ fn left(
     resume: bool,
     commit: Option<&str>,
 ) -> Result<Vec<&'static Goal>> {
-    if resume && commit.is_none() {
-        bail!("--resume goes on at the commit that was measured, and the tree has uncommitted changes");
-    }
+    can_resume(resume, commit)?;
     let is_there = |goal: &Goal| {
         let kept = book.goals.get(goal.name);
         resume && kept.is_some_and(|kept| kept.conditions.commit.as_deref() == commit)
@@ -87,11 +85,23 @@ fn left(
     Ok(wanted.iter().copied().filter(|goal| !is_there(goal)).collect())
 }
 
-/// How long it takes with these blocks: those of most goals are nearly all of their time.
+/// Whether there is something to go on with.
+pub(super) fn can_resume(resume: bool, commit: Option<&str>) -> Result<()> {
+    if resume && commit.is_none() {
+        bail!("--resume goes on at the commit that was measured, and the tree has uncommitted changes");
+    }
+    Ok(())
+}
+
 fn usual(goal: &Goal, blocks: Blocks) -> Duration {
+    scaled(goal.usual_s, blocks)
+}
+
+/// So many seconds with the usual blocks, which are nearly all of the time of most: how long with these.
+pub(super) fn scaled(usual_s: u64, blocks: Blocks) -> Duration {
     let usual_ms = (5 + 1) * 2_000;
     let asked_ms = (blocks.rounds as u64 + 1) * blocks.block_ms;
-    Duration::from_secs(10 + goal.usual_s * asked_ms.max(usual_ms / 2) / usual_ms)
+    Duration::from_secs(10 + usual_s * asked_ms.max(usual_ms / 2) / usual_ms)
 }
 
 fn timed_goal(root: &Path, binary: &Path, goal: &Goal, blocks: Blocks, usual: Duration) -> Result<Measured> {
@@ -200,7 +210,7 @@ fn growth(said: &str) -> Vec<Finding> {
 }
 
 /// As `everwire bench` says it.
-fn machine() -> String {
+pub(super) fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("unknown processor", |(_, name)| name);

@@ -9,16 +9,15 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::call::Call;
 
-const REQUIREMENTS: &str = "web/tests/requirements.txt";
-
-/// The Python of the environment, which is made if it isn't there.
-pub(super) fn install(root: &Path) -> Result<PathBuf> {
-    let text = fs::read(root.join(REQUIREMENTS)).with_context(|| REQUIREMENTS.to_owned())?;
-    let cache = cache(|name| env::var_os(name).map(PathBuf::from))?;
+/// The Python of the environment with these requirements, which is made if it isn't there. `imports` is a line that
+/// works when they are.
+pub(super) fn install(root: &Path, requirements: &str, imports: &str) -> Result<PathBuf> {
+    let text = fs::read(root.join(requirements)).with_context(|| requirements.to_owned())?;
+    let cache = user_cache()?;
     let folder = cache.join(format!("venv-{}", key(&text)));
     let python = python_of(&folder);
     // An environment outlives the Python that it was made with; then it is made anew.
-    if has_packages(root, &python) {
+    if has_packages(root, &python, imports) {
         return Ok(python);
     }
     // Made beside its place and put there whole: another run may be at the same work.
@@ -34,25 +33,25 @@ pub(super) fn install(root: &Path) -> Result<PathBuf> {
         .arg("--disable-pip-version-check")
         .arg("--require-hashes")
         .arg("--requirement")
-        .arg(REQUIREMENTS)
+        .arg(requirements)
         .run()?;
-    if folder.exists() && !has_packages(root, &python) {
+    if folder.exists() && !has_packages(root, &python, imports) {
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
     }
     if fs::rename(&draft, &folder).is_err() {
         fs::remove_dir_all(&draft).with_context(|| draft.display().to_string())?;
     }
-    if !has_packages(root, &python) {
+    if !has_packages(root, &python, imports) {
         bail!(
-            "{} was made and can't import the packages of {REQUIREMENTS}: remove it and try again",
+            "{} was made and can't import the packages of {requirements}: remove it and try again",
             folder.display()
         );
     }
     Ok(python)
 }
 
-fn has_packages(root: &Path, python: &Path) -> bool {
-    Call::new(root, "").arg(python).arg("-c").arg("import websockets").answer().is_some()
+fn has_packages(root: &Path, python: &Path, imports: &str) -> bool {
+    Call::new(root, "").arg(python).arg("-c").arg(imports).answer().is_some()
 }
 
 fn python_of(folder: &Path) -> PathBuf {
@@ -64,6 +63,11 @@ fn key(text: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     format!("{:016x}", hasher.finish())
+}
+
+/// The user's cache folder for this project, as the environment says.
+pub(super) fn user_cache() -> Result<PathBuf> {
+    cache(|name| env::var_os(name).map(PathBuf::from))
 }
 
 /// The user's cache folder for this project.

@@ -215,7 +215,7 @@ impl Options {
         let bytes = (frame.len(), other.first_frame()?.len());
         let pairs = in_turns(&mut bare, [&mut own, &mut other], bench.rounds)?;
         let what = format!("1 channel x {subscribers}, {waiting} publish(es) waiting");
-        let note = format!("frames of {} bytes, Everwire's of {}; ", bytes.1, bytes.0);
+        let note = format!("its first frame {} bytes, Everwire's {}; ", bytes.1, bytes.0);
         Ok(standing(what, "deliveries in a CPU-second", &pairs, note))
     }
 
@@ -297,5 +297,70 @@ fn standing(what: String, unit: &'static str, [own, other]: &[Pair; 2], note: St
         ours_ratio: Some(1.0 / own.ratio),
         rival_ratio: Some(1.0 / other.ratio),
         note,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alternate::{Block, Rounds, Side};
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn the_other_servers_words_are_taken_as_they_are() {
+        let words = [
+            "x",
+            "--fanout",
+            "ws://127.0.0.1:{port}/",
+            "--first",
+            "40",
+            "--greeted",
+            "40{",
+            "--answer",
+            "2=3",
+        ];
+        let line =
+            Line::try_parse_from(words.iter().chain(&["--echo-text", "42[{data}]", "--", "node", "--x"]));
+        let options = line.unwrap().options;
+        let dialect = options.dialect();
+        assert!(
+            dialect.waits_for_greeting
+                && dialect.is_greeted(br#"40{"sid":1}"#)
+                && !dialect.is_greeted(b"0{40")
+        );
+        assert!(dialect.answer(b"2", &mut Vec::new()) && dialect.subscribe.is_none());
+        assert_eq!(options.command, ["node", "--x"]);
+        // Six bytes of header and mask, which hide the rest; the envelope is around the payload.
+        assert_eq!(options.echo_message(64).len(), 6 + 64 + "42[]".len());
+        assert!(Line::try_parse_from(["x", "--echo", "ws://x/"]).is_err(), "nothing would be started");
+    }
+
+    /// CPU ns of its blocks, one after the other.
+    struct Scripted(Vec<u64>);
+
+    impl Side for Scripted {
+        fn block(&mut self, _: Duration) -> Result<Block> {
+            Ok(Block { done: 1, cpu_ns: self.0.remove(0), wall_ns: 1 })
+        }
+    }
+
+    #[test]
+    fn a_void_run_says_so_and_more_is_better() {
+        let run = |floor: [u64; 2]| {
+            let rounds = Rounds { count: 2, block: Duration::ZERO, again: 0 };
+            let mut floor = Scripted(vec![1, floor[0], floor[1]]);
+            let (mut own, mut other) = (Scripted(vec![1, 1_000, 1_000]), Scripted(vec![1, 2_000, 2_000]));
+            let pairs = in_turns(&mut floor, [&mut own, &mut other], rounds).unwrap();
+            standing("x".to_owned(), "messages in a CPU-second", &pairs, String::new())
+        };
+        let steady = run([1_000, 1_000]);
+        assert_eq!((steady.ours_ratio, steady.rival_ratio, steady.rival), (Some(1.0), Some(0.5), 500_000.0));
+        assert!(!steady.note.contains("VOID") && run([1_000, 2_000]).note.contains("VOID"));
     }
 }
