@@ -12,6 +12,7 @@ use everwire_engine::memory::Memory;
 use everwire_engine::node::{Node, Settings};
 use everwire_engine::ports::NoTokens;
 use everwire_engine::time::Entropy;
+use everwire_engine::turn::Loopback;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -103,15 +104,16 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let clock = Clock::start();
     let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(u16::MAX) };
     let node = node(&config, shards);
+    let loopback = Loopback::new(&node, clock.now());
     let mut threads = Vec::new();
     let mut doors: Vec<Arc<Intake>> = Vec::new();
     for number in 0..shards {
-        let (door, thread) = shard::start(number, &node, clock)?;
+        let (door, thread) = shard::start(number, &node, &loopback, clock)?;
         doors.push(door);
         threads.push(thread);
     }
     let port = addrs.first().map_or(PORT, SocketAddr::port);
-    let site = Arc::new(Site { config, node, clock, port, shards: doors, told: Told::default() });
+    let site = Arc::new(Site { config, node, loopback, clock, port, shards: doors, told: Told::default() });
     let (stop, stopped) = watch::channel(false);
     let router = http::router(site.clone());
     for listener in listeners {

@@ -111,6 +111,8 @@ pub struct Config {
     pub api_keys: Vec<ApiKey>,
     /// Shards; 0: one per core.
     pub shards: u16,
+    /// Whether `/metrics` needs no API key.
+    pub metrics_open: bool,
 }
 
 impl Config {
@@ -133,6 +135,7 @@ impl Config {
             pages: true,
             api_keys: Vec::new(),
             shards: 0,
+            metrics_open: false,
         }
     }
 

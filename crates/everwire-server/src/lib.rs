@@ -12,6 +12,7 @@ pub mod told;
 pub mod shard;
 pub mod site;
 pub mod banner;
+mod metrics;
 mod origins;
 mod http;
 mod front;

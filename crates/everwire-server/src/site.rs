@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use everwire_engine::node::Node;
+use everwire_engine::turn::Loopback;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -16,6 +17,8 @@ pub struct Site {
     pub config: Config,
     /// The engine's node.
     pub node: Arc<Node>,
+    /// The channel by which the node listens to itself.
+    pub loopback: Loopback,
     /// The clocks.
     pub clock: Clock,
     /// The port of the first listener, for addresses that people can click.

@@ -36,7 +36,10 @@ pub(super) async fn serve(
     let (head, body) = request.into_parts();
     match run(&site, peer, verb, &head.headers, body).await {
         Ok(answer) => json_answer(StatusCode::OK, answer),
-        Err((status, deny)) => refusal(status, &deny),
+        Err((status, deny)) => {
+            site.node.counters.refuse(deny.code);
+            refusal(status, &deny)
+        }
     }
 }
 
@@ -135,7 +138,7 @@ pub(super) fn is_local(site: &Site, peer: IpAddr, headers: &HeaderMap) -> bool {
     site.config.mode == Mode::Dev && peer.to_canonical().is_loopback() && ours
 }
 
-fn check_key(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_key(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Refusal> {
     let bearer = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let bearer = bearer.and_then(|v| {
         let (scheme, key) = v.split_at_checked(7)?;
@@ -153,7 +156,7 @@ fn check_key(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Result<(), R
     }
 }
 
-fn refusal(status: StatusCode, deny: &Deny) -> Response<Body> {
+pub(super) fn refusal(status: StatusCode, deny: &Deny) -> Response<Body> {
     let mut out = Vec::new();
     let error = Outgoing::Error {
         code: deny.code,

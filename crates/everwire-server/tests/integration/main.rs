@@ -24,3 +24,4 @@ mod shutdown;
 mod signposts;
 mod storm;
 mod upgrade;
+mod watching;
