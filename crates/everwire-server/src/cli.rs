@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{PORT, read_origin};
 use crate::listen::Listen;
+use crate::log::LogFormat;
 
 /// A real-time server: keeps a WebSocket open to each user and moves messages at once, in order, without silent loss.
 #[derive(Debug, Parser)]
@@ -17,6 +18,9 @@ pub struct Cli {
     /// What to do; nothing means `dev`.
     #[command(subcommand)]
     pub command: Option<Verb>,
+    /// How the log is written: pretty, json or logfmt
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "pretty")]
+    pub log_format: LogFormat,
 }
 
 /// What to do.

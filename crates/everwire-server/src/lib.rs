@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod descriptors;
 pub mod listen;
+pub mod log;
 pub mod config;
 pub mod cli;
 pub mod told;
