@@ -74,6 +74,23 @@ pub struct Hub {
     unread: Vec<(u32, HubKey)>,
     /// Gaps that were told, for the counter.
     gaps_told: u64,
+    /// Whatever else is counted.
+    figures: Figures,
+}
+
+/// What a hub counts, in plain numbers: they are added to for every delivery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Subscriptions now.
+    pub subscriptions: u64,
+    /// Bytes in all outboxes now.
+    pub outbox_bytes: u64,
+    /// Frames given to sockets, or to the outbox of one that was full.
+    pub frames: u64,
+    /// Times that a channel's volatile messages were left out of a full outbox.
+    pub left_out_volatile: u64,
+    /// Times that a channel's presence events were left out of a full outbox.
+    pub left_out_presence: u64,
 }
 
 /// A cursor needs what is no longer in the window but may be at the broker.
@@ -135,6 +152,7 @@ impl Hub {
             wanted: Vec::new(),
             unread: Vec::new(),
             gaps_told: 0,
+            figures: Figures::default(),
         }
     }
 
@@ -151,6 +169,7 @@ impl Hub {
 
     /// A connection ends. Its subscriptions must be gone already ([`Hub::leave`]).
     pub fn close(&mut self, slot: u32) {
+        self.figures.outbox_bytes -= self.waiting_bytes(slot) as u64;
         if let Some(listener) = self.listeners.get_mut(slot as usize) {
             debug_assert!(listener.as_ref().is_none_or(|l| l.subs.is_empty()));
             *listener = None;
@@ -258,6 +277,7 @@ impl Hub {
         let cursor = cursor::Cursor::new(located, how.mute);
         let Some(listener) = self.listener(slot) else { return };
         listener.subs.push(Sub::particular(key.index, place, watch, cursor));
+        self.figures.subscriptions += 1;
         self.make_ready(slot);
     }
 
@@ -273,8 +293,11 @@ impl Hub {
             listener.subs = Vec::new();
         }
         if let Some(outbox) = &mut listener.outbox {
+            let before = outbox.bytes();
             outbox.forget(key);
+            self.figures.outbox_bytes -= (before - outbox.bytes()) as u64;
         }
+        self.figures.subscriptions -= 1;
         self.tidy_outbox(slot);
         if let Some(at) = sub.watch
             && let Some(moved) = self.room(key)?.remove_watcher(at)
@@ -515,6 +538,11 @@ impl Hub {
         std::mem::take(&mut self.gaps_told)
     }
 
+    /// What it has counted.
+    pub fn figures(&self) -> Figures {
+        self.figures
+    }
+
     /// Bytes said this turn that are not sent yet.
     pub fn own_bytes(&self) -> usize {
         self.said_bytes
@@ -574,11 +602,13 @@ impl Hub {
     pub fn silence(&mut self, slot: u32) {
         let Some(hot) = self.hot.get_mut(slot as usize) else { return };
         (hot.own_first, hot.own_last) = (u32::MAX, u32::MAX);
+        let before = self.waiting_bytes(slot);
         if let Some(listener) = self.listener(slot)
             && let Some(outbox) = &mut listener.outbox
         {
             outbox.keep_first(true);
         }
+        self.figures.outbox_bytes -= (before - self.waiting_bytes(slot)) as u64;
     }
 }
 

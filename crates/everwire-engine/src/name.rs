@@ -55,6 +55,11 @@ impl ChannelName {
         }
     }
 
+    /// The channel by which a node listens to itself. No client can name it: what it is called is no good name.
+    pub(crate) fn loopback() -> Self {
+        Self("\u{1}loopback".into())
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -99,6 +104,7 @@ mod tests {
         {
             assert_eq!(ChannelName::check(bad), Err(BadName::Forbidden(c, at)));
         }
+        assert!(ChannelName::check(ChannelName::loopback().as_str()).is_err());
         assert_eq!(namespace_of("chat:a:b"), Some("chat"));
         assert_eq!(namespace_of("chat"), None);
         assert_eq!(namespace_of(":x"), Some(""));

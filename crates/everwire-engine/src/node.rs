@@ -5,6 +5,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use everwire_proto::codes::{CloseCode, ErrorCode};
 use everwire_proto::ids::{ClientId, SessionKey};
 use rustc_hash::FxHashMap;
 
@@ -37,13 +38,15 @@ pub struct Settings {
     pub connect_required: bool,
 }
 
-/// Counters that only rise; read by `/stats` and, later, metrics.
+/// Counters that only rise; read by `/stats` and `/metrics`.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Publications taken.
     pub published: AtomicU64,
-    /// Commands refused.
-    pub refused: AtomicU64,
+    /// Commands refused, in the order of [`ErrorCode::ALL`].
+    pub refused: [AtomicU64; ErrorCode::ALL.len()],
+    /// Connections with a session that were closed with one of our codes, in the order of [`CloseCode::ALL`].
+    pub closed: [AtomicU64; CloseCode::ALL.len()],
     /// Recoveries that were whole.
     pub recovered: AtomicU64,
     /// Recoveries that were not.
@@ -54,14 +57,29 @@ pub struct Counters {
     pub slow: AtomicU64,
     /// Channels evicted.
     pub evicted: AtomicU64,
-    /// Volatile messages left out, in marks.
+    /// Volatile messages left out of a full inbox, in marks.
     pub lost: AtomicU64,
+    /// Presence events left out of a full inbox, in marks.
+    pub unheard: AtomicU64,
 }
 
 impl Counters {
     /// Adds one.
     pub fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a refusal.
+    pub fn refuse(&self, code: ErrorCode) {
+        // The table is in the order of the enum.
+        Self::count(&self.refused[code as usize]);
+    }
+
+    /// Counts a close; one with a code of the peer's own invention is none of ours.
+    pub fn close(&self, code: u16) {
+        if let Some(at) = CloseCode::ALL.iter().position(|known| known.code() == code) {
+            Self::count(&self.closed[at]);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod appointed;
 mod carry;
 mod ends;
 mod expiry;
+mod loopback;
 mod subscriptions;
 mod wheel;
 #[cfg(feature = "testing")]
@@ -28,7 +29,8 @@ use everwire_proto::secret::Secret;
 use everwire_proto::{json, msgpack};
 use rustc_hash::FxHashMap;
 
-pub use crate::hub::{Carrier, Sent};
+pub use self::loopback::Loopback;
+pub use crate::hub::{Carrier, Figures, Sent};
 
 use self::answers::Pending;
 use self::ends::Leave;
@@ -142,6 +144,8 @@ pub struct Turn {
     released: Vec<u32>,
     swept_ms: u64,
     round: usize,
+    /// Messages that were read, of all connections.
+    heard: u64,
 }
 
 impl Turn {
@@ -170,12 +174,23 @@ impl Turn {
             released: Vec::new(),
             swept_ms: now.mono_ms,
             round: usize::from(shard),
+            heard: 0,
         }
     }
 
     /// Connections with a session.
     pub fn connection_count(&self) -> usize {
         self.count
+    }
+
+    /// Messages of connections that came to [`Turn::message`], readable or not.
+    pub fn heard_count(&self) -> u64 {
+        self.heard
+    }
+
+    /// What the hub has counted.
+    pub fn figures(&self) -> Figures {
+        self.hub.figures()
     }
 
     /// The node.
@@ -247,6 +262,7 @@ impl Turn {
 
     /// One whole message of the connection.
     pub fn message(&mut self, slot: u32, payload: &[u8], now: Now) -> Flow {
+        self.heard += 1;
         let Some(conn) = self.conn(slot) else { return Flow::Stop };
         if matches!(conn.session.phase, Phase::Closing(_)) || conn.ended {
             return Flow::Stop;
@@ -362,7 +378,10 @@ impl Turn {
                     Counters::count(&self.node.counters.lost);
                     self.hub.tell_lost(key);
                 }
-                Item::Unheard(key) => self.hub.reset_presence(key),
+                Item::Unheard(key) => {
+                    Counters::count(&self.node.counters.unheard);
+                    self.hub.reset_presence(key);
+                }
                 Item::Live(key) => self.channel_live(key, now),
                 Item::Failed(key) => self.channel_failed(key, now),
                 Item::Answer(number, answer) => self.answered(number, answer, now),
@@ -437,7 +456,7 @@ impl Turn {
 
     /// Tells a refusal; without an id it goes as a push.
     fn refuse(&mut self, slot: u32, id: Option<u64>, deny: &Deny) {
-        Counters::count(&self.node.counters.refused);
+        self.node.counters.refuse(deny.code);
         let error = Outgoing::Error {
             code: deny.code,
             message: &deny.message,

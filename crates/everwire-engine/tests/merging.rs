@@ -65,11 +65,18 @@ struct Sockets {
     full: Vec<bool>,
     /// Takes everything where there is none.
     moody: Option<Rng>,
+    /// What the turn says that it gave them.
+    frames: u64,
 }
 
 impl Sockets {
     fn new(moody: Option<Rng>) -> Self {
-        Self { taken: vec![Vec::new(); CLIENTS as usize], full: vec![false; CLIENTS as usize], moody }
+        Self {
+            taken: vec![Vec::new(); CLIENTS as usize],
+            full: vec![false; CLIENTS as usize],
+            moody,
+            frames: 0,
+        }
     }
 }
 
@@ -111,6 +118,7 @@ fn naive(steps: &[Step]) -> Sockets {
         turn.take_inbox(NOW);
         while turn.flush(&mut sockets, NOW, 512) {}
     }
+    sockets.frames = turn.figures().frames;
     sockets
 }
 
@@ -143,7 +151,25 @@ fn merged(steps: &[Step], rng: &mut Rng) -> Sockets {
         }
         assert!(round < 1_000, "it comes to rest");
     }
+    sockets.frames = turn.figures().frames;
     sockets
+}
+
+/// How many frames they were sent.
+fn count(sockets: &Sockets) -> u64 {
+    let mut frames = 0;
+    for taken in &sockets.taken {
+        let mut bytes = taken.clone();
+        let mut decoder = Decoder::client(Limits { message_bytes: 1 << 20 }, true);
+        let (mut inflater, mut at) = (Inflater::new(), 0);
+        while at < bytes.len() {
+            let mut input = &mut bytes[at..];
+            let before = input.len();
+            frames += u64::from(decoder.next(&mut input, &mut inflater).expect("good frames").is_some());
+            at += before - input.len();
+        }
+    }
+    frames
 }
 
 /// The stored frames of each channel, by subscription: what came, and whether it was ended.
@@ -186,6 +212,9 @@ fn merging_changes_nothing() {
         let mut rng = Rng::new(seed);
         let steps = script(&mut rng);
         let (one_by_one, joined) = (naive(&steps), merged(&steps, &mut rng));
+        for sockets in [&one_by_one, &joined] {
+            assert_eq!(count(sockets), sockets.frames, "seed {seed}: the figure is true");
+        }
         for slot in 0..CLIENTS {
             let [naive, merged] = [&one_by_one, &joined].map(|s| heard(slot, s.taken[slot as usize].clone()));
             assert_eq!(naive.keys().collect::<Vec<_>>(), merged.keys().collect::<Vec<_>>(), "seed {seed}");

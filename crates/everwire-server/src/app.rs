@@ -14,6 +14,7 @@ use everwire_engine::memory::Memory;
 use everwire_engine::node::{Node, Settings};
 use everwire_engine::ports::{Authority, Broker, NoTokens};
 use everwire_engine::time::Entropy;
+use everwire_engine::turn::Loopback;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -113,16 +114,17 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(u16::MAX) };
     let desk = Desk::new();
     let (node, disk) = node(&config, shards, &desk, clock)?;
+    let loopback = Loopback::new(&node, clock.now());
     let mut threads = Vec::new();
     let mut doors: Vec<Arc<Intake>> = Vec::new();
     for number in 0..shards {
-        let (door, thread) = shard::start(number, &node, clock)?;
+        let (door, thread) = shard::start(number, &node, &loopback, clock)?;
         doors.push(door);
         threads.push(thread);
     }
     let port = addrs.first().map_or(PORT, SocketAddr::port);
     let (tickets, told) = (Tickets::default(), Told::default());
-    let site = Arc::new(Site { config, node, clock, port, shards: doors, tickets, desk, told });
+    let site = Arc::new(Site { config, node, loopback, clock, port, shards: doors, tickets, desk, told });
     let (stop, stopped) = watch::channel(false);
     let router = http::router(site.clone());
     for listener in listeners {

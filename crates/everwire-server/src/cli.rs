@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{PORT, read_origin};
 use crate::listen::Listen;
+use crate::log::LogFormat;
 
 pub use self::token::{Explain, NewToken, TokenTask, Told};
 
@@ -21,6 +22,9 @@ pub struct Cli {
     /// What to do; nothing means `dev`.
     #[command(subcommand)]
     pub command: Option<Verb>,
+    /// How the log is written: pretty, json or logfmt
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "pretty")]
+    pub log_format: LogFormat,
 }
 
 /// What to do.

@@ -141,6 +141,8 @@ pub struct Config {
     pub tokens: Option<Arc<Tokens>>,
     /// Shards; 0: one per core.
     pub shards: u16,
+    /// Whether `/metrics` needs no API key.
+    pub metrics_open: bool,
 }
 
 impl Config {
@@ -165,6 +167,7 @@ impl Config {
             api_keys: Vec::new(),
             tokens: None,
             shards: 0,
+            metrics_open: false,
         }
     }
 

@@ -6,6 +6,7 @@ mod frame;
 mod errors_page;
 mod stats;
 mod ticket;
+mod health;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,13 +15,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use axum::middleware::map_response;
 use axum::routing::{any, get};
 
+use crate::metrics;
 use crate::site::Site;
 
 /// No inline script, no inline style, no address of anybody else: what a page shows of others can't run.
@@ -29,8 +31,11 @@ const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; object-sr
 
 /// All routes.
 pub(crate) fn router(site: Arc<Site>) -> Router {
+    let ready = Arc::new(health::Ready::default());
     let mut router = Router::new()
-        .route("/health", get(async || "ok\n"))
+        .route("/health", get(async |State(site): State<Arc<Site>>| health::health(&site)))
+        .route("/ready", get(async move |State(site): State<Arc<Site>>| ready.answer(&site).await))
+        .route("/metrics", get(metrics))
         .route("/stats", get(stats))
         .route("/api/{verb}", any(api))
         .route("/ticket", any(ticket))
@@ -68,6 +73,27 @@ async fn stats(
 ) -> Response<Body> {
     let mut response = api::json_answer(StatusCode::OK, stats::stats(&site, peer, &headers));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// For whoever has an API key, unless the config opens it; in dev mode from this machine without one.
+async fn metrics(
+    State(site): State<Arc<Site>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    if !site.config.metrics_open
+        && let Err((status, deny)) = api::check_key(&site, peer, &headers)
+    {
+        return api::refusal(status, &deny);
+    }
+    let Ok(text) = metrics::render(&site) else {
+        return api::refuse(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written");
+    };
+    let mut response = Response::new(Body::from(text));
+    for (name, value) in [(CONTENT_TYPE, metrics::CONTENT_TYPE), (CACHE_CONTROL, "no-store")] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 

@@ -10,6 +10,7 @@ use everwire_server::cli::{Cli, HistoryTask, Told, Verb};
 use everwire_server::clock::Clock;
 use everwire_server::config::{ApiKey, Config, History, PORT};
 use everwire_server::listen::Listen;
+use everwire_server::log::LogFormat;
 use everwire_server::{banner, descriptors};
 use tracing_subscriber::EnvFilter;
 
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
         Verb::Bench { task } => return everwire_bench::cli::run(task),
         Verb::Token { task } => return tell(task.run(Clock::start().now())),
         Verb::Explain(explain) => return tell(explain.run(Clock::start().now())),
-        Verb::Dev { .. } | Verb::Serve { .. } => log_to_stderr(),
+        Verb::Dev { .. } | Verb::Serve { .. } => log_to_stderr(cli.log_format),
     }
     match config_of(&verb) {
         Ok(config) => run(config, &verb, begun),
@@ -93,13 +94,14 @@ fn history(task: &HistoryTask) -> ExitCode {
     }
 }
 
-fn log_to_stderr() {
+fn log_to_stderr(format: LogFormat) {
     let asked = EnvFilter::try_from_env("EVERWIRE_LOG");
     // Unset, or not Unicode, is the same as not asked; what can't be read is told.
     let unread =
         asked.as_ref().err().filter(|_| std::env::var("EVERWIRE_LOG").is_ok()).map(ToString::to_string);
     let log = tracing_subscriber::fmt().with_env_filter(asked.unwrap_or_else(|_| EnvFilter::new("info")));
-    log.with_target(false).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+    let log = log.with_ansi(std::io::stderr().is_terminal()).event_format(format);
+    log.with_writer(std::io::stderr).init();
     if let Some(fault) = unread {
         tracing::warn!(
             fault,

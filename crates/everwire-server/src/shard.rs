@@ -1,6 +1,7 @@
 //! One thread per core, with its own sockets and sessions: a readiness loop over the pure engine, no async. A turn has
 //! five steps: read the ready sockets, take the inbox, run the wheel, flush the dirty, sleep.
 
+mod gauge;
 mod echo;
 mod intake;
 mod sessions;
@@ -10,16 +11,17 @@ mod wheel;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use everwire_engine::node::Node;
 use everwire_engine::time::Now;
-use everwire_engine::turn::Turn;
+use everwire_engine::turn::{Loopback, Turn};
 use everwire_proto::codes::CloseCode;
 use everwire_proto::ws::deflate::Agreed;
 use everwire_proto::ws::{Decoder, Limits};
 use mio::{Events, Interest, Poll, Token, Waker};
 
+pub use self::gauge::{Gauge, Reading, TURN_BOUNDS_US};
 pub use self::intake::{Arrival, Intake, Purpose};
 
 use self::echo::{Echo, Look, Next, Tools};
@@ -68,7 +70,12 @@ struct Shard {
 ///
 /// # Errors
 /// The operating system has no poll or no thread to give.
-pub fn start(number: u16, node: &Arc<Node>, clock: Clock) -> io::Result<(Arc<Intake>, JoinHandle<()>)> {
+pub fn start(
+    number: u16,
+    node: &Arc<Node>,
+    loopback: &Loopback,
+    clock: Clock,
+) -> io::Result<(Arc<Intake>, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
     let intake = Arc::new(Intake::new(waker.clone()));
@@ -78,13 +85,17 @@ pub fn start(number: u16, node: &Arc<Node>, clock: Clock) -> io::Result<(Arc<Int
         }
     });
     let now = clock.now();
+    let mut turn = Turn::new(node.clone(), number, now);
+    let mut sockets = Sockets::new(intake.clone());
+    // Its first slot has no socket: what is sent there came back to the node itself.
+    turn.listen_to_self(sockets.next_slot(), loopback, now);
     let shard = Shard {
         poll,
         events: Events::with_capacity(1024),
         clock,
         intake: intake.clone(),
-        turn: Turn::new(node.clone(), number, now),
-        sockets: Sockets::default(),
+        turn,
+        sockets,
         tools: Tools::new(READ_BYTES),
         wheel: Wheel::new(now.mono_ms),
         due: Vec::new(),
@@ -118,6 +129,7 @@ impl Drop for Alarm {
 impl Shard {
     fn run(mut self) {
         let mut now = self.clock.now();
+        self.intake.gauge.turn_over(&self.turn, [0, 0], now.mono_ms, Duration::ZERO);
         while !self.is_over(now) {
             let patience = self.patience(now);
             match self.poll.poll(&mut self.events, patience) {
@@ -126,10 +138,13 @@ impl Shard {
                 }
                 _ => now = self.clock.now(),
             }
+            let begun = Instant::now();
             self.read_ready(now);
             self.take_inbox(now);
             self.run_wheel(now);
             self.flush(now);
+            let bytes = [self.sockets.bytes_in, self.sockets.bytes_out];
+            self.intake.gauge.turn_over(&self.turn, bytes, now.mono_ms, begun.elapsed());
         }
         self.intake.close();
     }
@@ -199,12 +214,13 @@ impl Shard {
             }
             Role::Session { .. } => {
                 let tools = (&mut *self.tools.read, &mut self.tools.inflater);
-                sessions::serve(slot, socket, &mut self.turn, tools, now);
+                let bytes = sessions::serve(slot, socket, &mut self.turn, tools, now);
                 if socket.at_end && !socket.deaf {
                     self.ended.push(slot);
                 } else if sessions::has_more(socket) {
                     self.queue(slot);
                 }
+                self.sockets.bytes_in += bytes as u64;
             }
             Role::Linger => match socket.read(&mut self.tools.read) {
                 Got::End => self.remove(slot, now),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use everwire_engine::node::Node;
+use everwire_engine::turn::Loopback;
 
 use crate::auth::Tickets;
 use crate::clock::Clock;
@@ -18,6 +19,8 @@ pub struct Site {
     pub config: Config,
     /// The engine's node.
     pub node: Arc<Node>,
+    /// The channel by which the node listens to itself.
+    pub loopback: Loopback,
     /// The clocks.
     pub clock: Clock,
     /// The port of the first listener, for addresses that people can click.

@@ -42,6 +42,8 @@ pub(super) struct Rest {
     pub(super) next: Option<(u64, Option<Position>)>,
     /// Volatile frames that were not begun.
     pub(super) volatile: Vec<Bytes>,
+    /// Frames that went out whole.
+    pub(super) whole: u64,
 }
 
 impl Batch {
@@ -112,6 +114,8 @@ impl Batch {
             if sent > start {
                 if sent < end {
                     rest.tail = frame.slice(sent - start..);
+                } else {
+                    rest.whole += 1;
                 }
             } else if entry.position.is_none() {
                 rest.volatile.push(frame.clone());

@@ -56,10 +56,21 @@ enum What {
     Queue,
     /// Nobody can read it again.
     Own(Class),
-    /// The open batch of this room.
-    Batch(u32),
+    /// The open batch of this room, and how many frames it has.
+    Batch(u32, u32),
     /// An entry of this room's window, with the position before it.
     Entry(u32, Arc<Entry>, Option<Position>),
+}
+
+impl What {
+    /// Frames that are sent with it. Those of the queue were counted when they went there.
+    fn frames(&self) -> u64 {
+        match self {
+            Self::Queue => 0,
+            Self::Own(_) | Self::Entry(..) => 1,
+            Self::Batch(_, frames) => u64::from(*frames),
+        }
+    }
 }
 
 impl Segment {
@@ -316,7 +327,8 @@ impl Hub {
             }
             batch.prepare(hot.form, &mut self.deflater);
             self.scratch.extend_from_slice(batch.bytes(hot.form));
-            segments.push(Segment { end: self.scratch.len(), what: What::Batch(sub.room) });
+            let frames = u32::try_from(batch.entries.len()).unwrap_or(u32::MAX);
+            segments.push(Segment { end: self.scratch.len(), what: What::Batch(sub.room, frames) });
         }
     }
 
@@ -335,6 +347,8 @@ impl Hub {
                 self.advance_outbox(slot, taken.min(end));
             } else if taken < end {
                 self.unsent(slot, what, &scratch[start..end], taken.saturating_sub(start));
+            } else {
+                self.figures.frames += what.frames();
             }
             start = end;
         }
@@ -355,7 +369,7 @@ impl Hub {
                     self.queue(slot, Bytes::copy_from_slice(&bytes[done..]), class);
                 }
             }
-            What::Batch(room) => {
+            What::Batch(room, _) => {
                 let form = self.hot[slot as usize].form;
                 let rest = self.rooms[room as usize]
                     .as_ref()
@@ -382,6 +396,7 @@ impl Hub {
     /// Keeps what can't be read again of a batch; the rest is read from the window later.
     fn keep_rest(&mut self, slot: u32, room: u32, rest: Rest) {
         let key = self.key(room);
+        self.figures.frames += rest.whole;
         if !planted(Bug::LoseTail) {
             self.queue(slot, rest.tail, Class::Own);
         }
@@ -408,6 +423,7 @@ impl Hub {
         let Some(listener) = self.listener(slot) else { return };
         if let Some(outbox) = &mut listener.outbox {
             outbox.advance(taken);
+            self.figures.outbox_bytes -= taken as u64;
         }
         self.tidy_outbox(slot);
     }
@@ -431,10 +447,16 @@ impl Hub {
         let limit = if bypass { usize::MAX } else { self.outbox_bytes };
         let Some(listener) = self.listener(slot) else { return };
         let outbox = listener.outbox.get_or_insert_default();
+        let before = outbox.bytes();
         outbox.push(bytes, class);
         let left = outbox.shrink(limit);
         let bytes = outbox.bytes();
         self.hot[slot as usize].waiting = true;
+        let figures = &mut self.figures;
+        figures.frames += 1;
+        figures.outbox_bytes = figures.outbox_bytes + bytes as u64 - before as u64;
+        figures.left_out_volatile += left.volatile.len() as u64;
+        figures.left_out_presence += left.presence.len() as u64;
         for key in left.volatile {
             self.tell_left_out(slot, key, |hub, cell| {
                 if cell.options.on_slow == OnSlow::Close {
@@ -536,6 +558,7 @@ impl Hub {
         let mut short = Vec::new();
         let list = room.plain(form);
         let mut left = batch.left[at];
+        let mut whole = 0;
         while left > 0 && *budget > 0 {
             left -= 1;
             let slot = list[left];
@@ -549,10 +572,13 @@ impl Hub {
             }
             *budget -= 1;
             let sent = carrier.send(slot, bytes);
-            if sent != Sent::Bytes(bytes.len()) {
+            if sent == Sent::Bytes(bytes.len()) {
+                whole += 1;
+            } else {
                 short.push((slot, Some(sent)));
             }
         }
+        self.figures.frames += whole * batch.entries.len() as u64;
         batch.left[at] = left;
         room.batch = Some(batch);
         self.rooms[index as usize] = Some(room);

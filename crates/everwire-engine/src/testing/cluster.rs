@@ -235,6 +235,10 @@ impl Cluster {
                 ));
             }
         }
+        let (counted, found) = (there.turn.figures(), there.turn.found());
+        if (counted.subscriptions, counted.outbox_bytes) != found {
+            return Err(format!("the figures say {counted:?}, and there are {found:?}"));
+        }
         Ok(())
     }
 

@@ -184,6 +184,8 @@ impl Turn {
             return;
         }
         conn.session.phase = Phase::Closing(due);
+        self.node.counters.close(code);
+        let Some(conn) = self.conn(slot) else { return };
         conn.held = None;
         self.hub.say_raw(slot, &ws::close_frame(code, reason));
         self.closing.push(slot);

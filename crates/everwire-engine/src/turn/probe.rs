@@ -31,6 +31,13 @@ impl Turn {
         keys.into_iter().filter_map(|key| Some(self.hub.cell(key)?.name.clone())).collect()
     }
 
+    /// Subscriptions and bytes in outboxes, counted one by one.
+    pub(crate) fn found(&self) -> (u64, u64) {
+        let all = || 0..u32::try_from(self.conns.len()).unwrap_or(u32::MAX);
+        let subscriptions = all().map(|slot| self.hub.subscription_count(slot)).sum::<usize>();
+        (subscriptions as u64, all().map(|slot| self.hub.waiting_bytes(slot)).sum::<usize>() as u64)
+    }
+
     /// Bytes that wait in a slot's outbox.
     pub(crate) fn waiting_at(&self, slot: u32) -> usize {
         self.hub.waiting_bytes(slot)

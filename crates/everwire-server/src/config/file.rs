@@ -143,6 +143,10 @@ fn read_root(mut root: Section<'_>, file: &Path) -> (Config, Vec<Fault>) {
         root.join(node.end());
     }
     read_history(&mut root, file, &mut config);
+    if let Some(mut metrics) = root.section("metrics") {
+        metrics.word("access", &mut config.metrics_open, &[("key", false), ("anyone", true)]);
+        root.join(metrics.end());
+    }
     if let Some(mut all) = root.section("namespaces") {
         for (name, mut section) in all.sections() {
             let mut options = read_namespace(&mut section, config.limits.message_bytes);
@@ -376,6 +380,8 @@ mod tests {
             heartbeat_ms = 1_000
             [node]
             channels = 5
+            [metrics]
+            access = "anyone"
             [namespaces.default]
             access = { subscribe = "anyone" }
             [namespaces.chat]
@@ -392,6 +398,7 @@ mod tests {
         let chat = config.namespaces.options_of("chat:1").unwrap();
         assert_eq!((chat.history.unwrap().messages, chat.on_slow), (5, OnSlow::Drop));
         assert!(config.namespaces.options_of("other:1").is_none());
+        assert!(config.metrics_open);
     }
 
     #[test]

@@ -39,7 +39,10 @@ pub(super) async fn serve(
     let (head, body) = request.into_parts();
     match run(&site, peer, verb, &head.headers, body).await {
         Ok(answer) => json_answer(StatusCode::OK, answer),
-        Err((status, deny)) => refusal(status, &deny),
+        Err((status, deny)) => {
+            site.node.counters.refuse(deny.code);
+            refusal(status, &deny)
+        }
     }
 }
 
@@ -206,7 +209,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
 }
 
-fn check_key(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_key(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Refusal> {
     match bearer(headers).or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes)) {
         // All keys are compared, so that the time does not tell which one it was.
         Some(key) if site.config.api_keys.iter().fold(false, |yes, k| yes | k.matches(key)) => Ok(()),
@@ -219,7 +222,7 @@ fn check_key(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Result<(), R
     }
 }
 
-fn refusal(status: StatusCode, deny: &Deny) -> Response<Body> {
+pub(super) fn refusal(status: StatusCode, deny: &Deny) -> Response<Body> {
     let mut out = Vec::new();
     let error = Outgoing::Error {
         code: deny.code,

@@ -9,6 +9,9 @@ use bytes::Bytes;
 use everwire_engine::turn::Peer;
 use everwire_proto::ws::deflate::Agreed;
 use mio::Waker;
+use tokio::sync::watch;
+
+use super::gauge::Gauge;
 
 /// What an upgraded connection is for.
 #[derive(Clone, Debug)]
@@ -46,6 +49,10 @@ pub struct Intake {
     waker: Arc<Waker>,
     connections: AtomicUsize,
     stop: AtomicBool,
+    /// What the shard tells of itself.
+    pub gauge: Gauge,
+    /// The newest number that the node published to itself and that came back here.
+    pub came_back: watch::Sender<u64>,
 }
 
 impl Intake {
@@ -56,6 +63,8 @@ impl Intake {
             waker,
             connections: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            gauge: Gauge::default(),
+            came_back: watch::Sender::new(0),
         }
     }
 
@@ -84,7 +93,8 @@ impl Intake {
         self.wake();
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
+    /// Whether it was asked to end.
+    pub(crate) fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
 

@@ -13,42 +13,46 @@ const MESSAGES: usize = 64;
 /// Pongs that may wait for a socket that takes nothing; after these it is not read from.
 const PONGS: u16 = 64;
 
-/// Serves one socket: what was kept, or one read.
+/// Serves one socket: what was kept, or one read; how many bytes that brought.
 pub(super) fn serve(
     slot: u32,
     socket: &mut Socket,
     turn: &mut Turn,
     tools: (&mut [u8], &mut Inflater),
     now: Now,
-) {
+) -> usize {
     let (buffer, inflater) = tools;
     if socket.deaf {
         discard(socket, buffer);
-        return;
+        return 0;
     }
     if is_held(socket) {
-        return;
+        return 0;
     }
     if let Some(mut rest) = socket.rest.take() {
         rest.at += messages(slot, socket, turn, (&mut rest.bytes[rest.at..], inflater), now);
         if rest.at < rest.bytes.len() && !socket.deaf {
             socket.rest = Some(rest);
         }
-        return;
+        return 0;
     }
     if !socket.readable {
-        return;
+        return 0;
     }
     // life 1/9: bytes arrive.
     match socket.read(buffer) {
-        Got::Nothing => {}
-        Got::End => socket.at_end = true,
+        Got::Nothing => 0,
+        Got::End => {
+            socket.at_end = true;
+            0
+        }
         Got::Bytes(n) => {
             turn.heard(slot, now);
             let taken = messages(slot, socket, turn, (&mut buffer[..n], inflater), now);
             if !socket.deaf {
                 socket.keep(&buffer[taken..n]);
             }
+            n
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The sockets of a shard: a dense table of what the kernel, the decoder and the peer have left unfinished.
 
 use std::net::Shutdown;
+use std::sync::Arc;
 
 use everwire_engine::hub::{Carrier, Sent};
 use everwire_proto::ws::Decoder;
@@ -9,6 +10,19 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::echo::Echo;
+use super::intake::Intake;
+
+/// The slot in which the node listens to itself; the first that [`Sockets::next_slot`] gives.
+const LOOPBACK: u32 = 0;
+
+/// The last number that stands as `data` in these frames of the node to itself.
+fn number_in(frames: &[u8]) -> Option<u64> {
+    const FIELD: &[u8] = b"\"data\":";
+    let at = frames.windows(FIELD.len()).rposition(|window| window == FIELD)?;
+    let digits = frames[at + FIELD.len()..].iter().take_while(|b| b.is_ascii_digit());
+    let digits: Vec<u8> = digits.copied().collect();
+    std::str::from_utf8(&digits).ok()?.parse().ok()
+}
 
 /// What a socket is for.
 #[derive(Debug)]
@@ -138,16 +152,26 @@ impl Socket {
 }
 
 /// The table. A slot is a socket's token in the poll and its name in the turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sockets {
     slots: Vec<Option<Box<Socket>>>,
     free: Vec<u32>,
     /// Slots whose socket broke while it was written to.
     pub(super) broken: Vec<u32>,
     count: usize,
+    intake: Arc<Intake>,
+    /// Bytes read of sessions' sockets.
+    pub(super) bytes_in: u64,
+    /// Bytes that sessions' sockets took.
+    pub(super) bytes_out: u64,
 }
 
 impl Sockets {
+    pub(super) fn new(intake: Arc<Intake>) -> Self {
+        let (slots, free, broken) = (Vec::new(), Vec::new(), Vec::new());
+        Self { slots, free, broken, count: 0, intake, bytes_in: 0, bytes_out: 0 }
+    }
+
     pub(super) fn count(&self) -> usize {
         self.count
     }
@@ -185,6 +209,18 @@ impl Sockets {
         was
     }
 
+    /// What is sent to the first slot was published by the node to itself: the way is open.
+    #[cold]
+    fn came_back(&self, slot: u32, bytes: &[u8]) -> Sent {
+        if slot != LOOPBACK {
+            return Sent::Gone;
+        }
+        if let Some(number) = number_in(bytes) {
+            self.intake.came_back.send_replace(number);
+        }
+        Sent::Bytes(bytes.len())
+    }
+
     /// All slots in use.
     pub(super) fn all(&self) -> Vec<u32> {
         let used = self.slots.iter().enumerate().filter(|(_, s)| s.is_some());
@@ -196,10 +232,13 @@ impl Sockets {
 impl Carrier for Sockets {
     fn send(&mut self, slot: u32, bytes: &[u8]) -> Sent {
         let Some(socket) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
-            return Sent::Gone;
+            return self.came_back(slot, bytes);
         };
         match socket.offer(bytes) {
-            Some(n) => Sent::Bytes(n),
+            Some(n) => {
+                self.bytes_out += n as u64;
+                Sent::Bytes(n)
+            }
             None => {
                 self.broken.push(slot);
                 Sent::Gone

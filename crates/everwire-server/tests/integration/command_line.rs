@@ -205,3 +205,20 @@ fn a_wish_for_the_log_that_can_not_be_read_is_told() {
         .unwrap();
     assert!(words(&output).contains("EVERWIRE_LOG can't be read"), "{}", words(&output));
 }
+
+#[test]
+fn the_form_of_the_log_is_asked_for() {
+    for (format, begins) in [("logfmt", "level=warn message=\"EVERWIRE_LOG"), ("json", "\"level\":\"warn\"")]
+    {
+        let output = Command::new(env!("CARGO_BIN_EXE_everwire"))
+            .args(["serve", "--config", "/nonexistent", "--log-format", format])
+            .env("EVERWIRE_LOG", "a=b=c")
+            .output()
+            .unwrap();
+        assert!(words(&output).contains(begins), "{}", words(&output));
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_everwire")).args(["dev", "--log-format", "xml"]).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(words(&output).contains("none of pretty, json, logfmt"), "{}", words(&output));
+}

@@ -29,3 +29,4 @@ mod storm;
 mod token_line;
 mod tokens;
 mod upgrade;
+mod watching;

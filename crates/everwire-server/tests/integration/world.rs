@@ -72,6 +72,16 @@ impl World {
         (client.head, body)
     }
 
+    /// The newest number that the node published to itself and that came back.
+    pub fn came_back(&self) -> u64 {
+        *self.running().site.shards[0].came_back.borrow()
+    }
+
+    /// One shard ends, and nobody notices but who asks.
+    pub fn end_shard(&self, number: usize) {
+        self.running().site.shards[number].stop();
+    }
+
     pub fn connections(&self) -> usize {
         self.running().site.connections()
     }

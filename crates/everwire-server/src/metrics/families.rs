@@ -1,0 +1,188 @@
+//! Every metric of our own: name, meaning, and where it is read.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use everwire_proto::codes::{CloseCode, ErrorCode};
+
+use crate::shard::{Reading, TURN_BOUNDS_US};
+use crate::site::Site;
+
+/// A label and its value.
+pub(super) type Label = (&'static str, Cow<'static, str>);
+
+/// The values of a metric.
+#[derive(Debug)]
+pub(super) enum Samples {
+    /// What only rises, by label where there is one.
+    Counter(Vec<(Option<Label>, f64)>),
+    /// What rises and falls.
+    Gauge(f64),
+    /// How many of each length, seconds.
+    Histogram {
+        /// All lengths together.
+        sum: f64,
+        /// Upper bounds, and how many are below each and above the one before.
+        buckets: Vec<(f64, u64)>,
+    },
+    /// Words.
+    Info(Vec<Label>),
+}
+
+/// A metric. Counters have their `_total`, and an info its `_info`, only in the text.
+#[derive(Debug)]
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) samples: Samples,
+}
+
+pub(super) fn counter(name: &'static str, help: &'static str, value: f64) -> Family {
+    Family { name, help, samples: Samples::Counter(vec![(None, value)]) }
+}
+
+pub(super) fn gauge(name: &'static str, help: &'static str, value: f64) -> Family {
+    Family { name, help, samples: Samples::Gauge(value) }
+}
+
+fn counters(
+    name: &'static str,
+    help: &'static str,
+    key: &'static str,
+    all: Vec<(Cow<'static, str>, u64)>,
+) -> Family {
+    let all = all.into_iter().map(|(value, count)| (Some((key, value)), number(count)));
+    Family { name, help, samples: Samples::Counter(all.collect()) }
+}
+
+/// Exact up to 2^53, which is 9 PB.
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// All of a server's own.
+pub(super) fn of(site: &Site) -> Vec<Family> {
+    let mut shards = Reading::default();
+    for shard in &site.shards {
+        shard.gauge.add_to(&mut shards);
+    }
+    let mut all = now(site, &shards);
+    all.extend(traffic(site, &shards));
+    all.extend(trouble(site, &shards));
+    all.push(turns(&shards));
+    let words =
+        vec![("version", env!("CARGO_PKG_VERSION").into()), ("mode", site.config.mode.as_str().into())];
+    let help = "The build that runs, and how";
+    all.push(Family { name: "everwire_build", help, samples: Samples::Info(words) });
+    all
+}
+
+fn now(site: &Site, shards: &Reading) -> Vec<Family> {
+    let history = site.node.shared.history_bytes.load(Ordering::Relaxed) as u64;
+    vec![
+        gauge("everwire_connections", "WebSockets that are open, echoes included", site.connections() as f64),
+        gauge("everwire_sessions", "Connections that speak the protocol", number(shards.sessions)),
+        gauge(
+            "everwire_seats",
+            "Sessions that are known, ended ones that can be resumed included",
+            site.node.session_count() as f64,
+        ),
+        gauge("everwire_subscriptions", "Subscriptions of all connections", number(shards.subscriptions)),
+        gauge(
+            "everwire_channels",
+            "Channels that are known, idle ones included",
+            site.node.channel_count() as f64,
+        ),
+        gauge("everwire_history_bytes", "Bytes of history in memory", number(history)),
+        gauge(
+            "everwire_outbox_bytes",
+            "Bytes that wait for connections that do not read fast enough",
+            number(shards.outbox_bytes),
+        ),
+        gauge("everwire_shards", "Threads that serve sockets", site.shards.len() as f64),
+    ]
+}
+
+fn traffic(site: &Site, shards: &Reading) -> Vec<Family> {
+    let counters = &site.node.counters;
+    let sum = |name, help, count| counter(name, help, number(count));
+    vec![
+        sum(
+            "everwire_messages_in",
+            "Messages read of sessions, whether they could be read or not",
+            shards.messages_in,
+        ),
+        sum(
+            "everwire_messages_out",
+            "Frames given to sessions: messages, replies, pings, closes",
+            shards.frames_out,
+        ),
+        sum("everwire_bytes_in", "Bytes read of the sockets of sessions, after the upgrade", shards.bytes_in),
+        sum(
+            "everwire_bytes_out",
+            "Bytes that the sockets of sessions took, after the upgrade",
+            shards.bytes_out,
+        ),
+        sum(
+            "everwire_publishes",
+            "Publishes that were allowed, of sessions and of the API",
+            load(&counters.published),
+        ),
+    ]
+}
+
+fn trouble(site: &Site, shards: &Reading) -> Vec<Family> {
+    let node = &site.node.counters;
+    let errors = ErrorCode::ALL.iter().zip(&node.refused).map(|(code, n)| (code.as_str().into(), load(n)));
+    let closes =
+        CloseCode::ALL.iter().zip(&node.closed).map(|(code, n)| (code.code().to_string().into(), load(n)));
+    let drops = vec![
+        ("outbox_messages".into(), shards.left_out_volatile),
+        ("outbox_presence".into(), shards.left_out_presence),
+        ("inbox_messages".into(), load(&node.lost)),
+        ("inbox_presence".into(), load(&node.unheard)),
+    ];
+    let recoveries = vec![("whole".into(), load(&node.recovered)), ("lost".into(), load(&node.unrecovered))];
+    let sum = |name, help, count| counter(name, help, number(count));
+    vec![
+        counters(
+            "everwire_command_errors",
+            "Commands and API requests that were refused, by error code",
+            "code",
+            errors.collect(),
+        ),
+        counters(
+            "everwire_closes",
+            "Sessions that ended with a close frame of a known code",
+            "code",
+            closes.collect(),
+        ),
+        sum("everwire_slow_consumers", "Connections ended because they did not read", load(&node.slow)),
+        counters(
+            "everwire_drops",
+            "Times that something was left out for slow readers; each was told",
+            "reason",
+            drops,
+        ),
+        counters(
+            "everwire_recoveries",
+            "Recoveries: whole, or with something lost that was told",
+            "result",
+            recoveries,
+        ),
+        sum("everwire_gaps", "Gaps that were told to subscribers", load(&node.gaps)),
+        sum("everwire_evictions", "Idle channels that were forgotten to make room", load(&node.evicted)),
+    ]
+}
+
+fn turns(shards: &Reading) -> Family {
+    let bounds = TURN_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
+    let buckets = bounds.zip(shards.turns).collect();
+    let help = "How long a shard's turns took: while one lasts, its other connections wait";
+    let samples = Samples::Histogram { sum: shards.turn_ns as f64 / 1e9, buckets };
+    Family { name: "everwire_turn_seconds", help, samples }
+}
