@@ -94,9 +94,14 @@ struct Conn {
     entered: Option<Entrances>,
 }
 
+/// So many pages of history may be on their way to a connection however small its outbox: one at a time would make a
+/// client that asks for several wait for the broker each time.
+const FREE_PAGES: u8 = 3;
+
 impl Conn {
+    /// What pages on their way count for the outbox.
     fn coming_bytes(&self) -> usize {
-        usize::from(self.coming) * HISTORY_BYTES
+        usize::from(self.coming.saturating_sub(FREE_PAGES)) * HISTORY_BYTES
     }
 }
 
