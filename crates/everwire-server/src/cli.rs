@@ -35,7 +35,7 @@ pub enum Verb {
         /// Listen here instead of port 8765 of both loopbacks; may be repeated, port 0 takes any free one
         #[arg(long, value_name = "HOST:PORT")]
         listen: Vec<Listen>,
-        /// Admit pages of this origin too, such as http://mybox.local:8765; may be repeated
+        /// Admit pages of this origin too, such as `http://mybox.local:8765`; may be repeated
         #[arg(long, value_name = "ORIGIN", value_parser = read_origin)]
         origin: Vec<String>,
         /// Keep the history of channels in this folder, so that a restart goes on with it
