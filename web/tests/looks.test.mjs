@@ -83,7 +83,13 @@ const pages = {
     });
     await shows(page, '#tape li .who', 'the API');
   }),
-  'home-refused': { url: () => locked.url, come: (page) => shows(page, '#status', /no use/), act: async () => {} },
+  'home-refused': {
+    url: () => locked.url,
+    // A server that changed its mind after it told: what it tells of itself the page believes, and does not even try.
+    before: (page) => tellStats(page, { demo: true }),
+    come: (page) => shows(page, '#status', /no use/),
+    act: async () => {},
+  },
   echo: at('/demos/echo', async (page) => {
     await connected(page);
     await shows(page, '#source', /connect\(\);/);
