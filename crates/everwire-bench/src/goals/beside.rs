@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use everwire_client::{Dial, Socket};
@@ -56,8 +56,7 @@ fn listen(url: &str, meanwhile: impl FnOnce() -> Result<()>) -> Result<Histogram
             socket.receive(Duration::from_secs(10))?;
             latencies.saturating_record((now_ns() - sent) / 1_000);
             // A pause, so that it asks at any time of a walk.
-            let until = Instant::now() + Duration::from_micros(500 + (sent / 7) % 3_000);
-            std::thread::sleep(until - Instant::now());
+            std::thread::sleep(Duration::from_micros(500 + (sent / 7) % 3_000));
         }
         Ok(latencies)
     });
