@@ -1,13 +1,12 @@
 //! What the shards of one node share: its channels, its sessions, its settings.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use everwire_proto::codes::{CloseCode, ErrorCode};
 use everwire_proto::ids::{ClientId, SessionKey};
-use rustc_hash::FxHashMap;
 
 use crate::channel::{Cell, Namespaces, Options, Shared};
 use crate::hashes::{NamedMap, Seeded};
@@ -112,6 +111,13 @@ pub struct Seat {
     pub resumed_ms: u64,
 }
 
+/// The order of seats says nothing of the secrets: nobody can search for one by the time that an answer takes.
+type SeatKey = (u64, SessionKey);
+
+fn seat_key(key: SessionKey) -> SeatKey {
+    (Seeded.hash_one(key), key)
+}
+
 /// One node.
 pub struct Node {
     /// Settings.
@@ -127,7 +133,8 @@ pub struct Node {
     /// Counters.
     pub counters: Counters,
     stripes: Vec<Mutex<Stripe>>,
-    seats: Mutex<FxHashMap<SessionKey, Seat>>,
+    /// In a tree: they come and go for ever, and a table of hashes doubles when it is full of graves.
+    seats: Mutex<BTreeMap<SeatKey, Seat>>,
     ended: Mutex<VecDeque<(u64, SessionKey)>>,
     /// Sessions that a connection has now, and the most there ever were: so many may all end at once and come back.
     live: AtomicUsize,
@@ -288,7 +295,7 @@ impl Node {
     /// A new session takes its seat.
     pub fn sit(&self, key: SessionKey, seat: Seat) {
         self.count_live();
-        lock(&self.seats).insert(key, seat);
+        lock(&self.seats).insert(seat_key(key), seat);
     }
 
     fn count_live(&self) {
@@ -301,7 +308,7 @@ impl Node {
     pub fn resume(&self, key: SessionKey, user: Option<&str>, at: ConnKey, now: Now) -> Option<ClientId> {
         let (client, old) = {
             let mut seats = lock(&self.seats);
-            let seat = seats.get_mut(&key).filter(|seat| seat.user.as_deref() == user)?;
+            let seat = seats.get_mut(&seat_key(key)).filter(|seat| seat.user.as_deref() == user)?;
             let old = seat.ended_ms.is_none().then_some(seat.at);
             seat.at = at;
             seat.ended_ms = None;
@@ -319,25 +326,25 @@ impl Node {
     pub fn stand_up(&self, key: SessionKey, at: ConnKey, goodbye: bool, now: Now) {
         {
             let mut seats = lock(&self.seats);
-            let Some(seat) = seats.get_mut(&key).filter(|seat| seat.at == at) else { return };
+            let Some(seat) = seats.get_mut(&seat_key(key)).filter(|seat| seat.at == at) else { return };
             if seat.ended_ms.is_none() {
                 self.live.fetch_sub(1, Ordering::Relaxed);
             }
             if goodbye {
-                seats.remove(&key);
+                seats.remove(&seat_key(key));
                 return;
             }
             seat.ended_ms = Some(now.mono_ms);
         }
         lock(&self.ended).push_back((now.mono_ms, key));
-        // Whoever adds one takes more than one away, so that the tables never grow beyond the limit.
+        // Whoever adds one takes more than one away, so that there never are more than the limit.
         self.forget_ended(now, 4);
     }
 
     /// When this session was last resumed; `None` where it is not seated anew since.
     pub fn resumed_ms(&self, key: SessionKey, than: ConnKey) -> Option<u64> {
         let seats = lock(&self.seats);
-        seats.get(&key).filter(|seat| seat.at != than).map(|seat| seat.resumed_ms)
+        seats.get(&seat_key(key)).filter(|seat| seat.at != than).map(|seat| seat.resumed_ms)
     }
 
     /// Sessions that are seated, ended ones that can be resumed included.
@@ -360,8 +367,9 @@ impl Node {
                 (key, at)
             };
             let mut seats = lock(&self.seats);
-            if seats.get(&key.0).is_some_and(|seat| seat.ended_ms == Some(key.1)) {
-                seats.remove(&key.0);
+            let (key, at) = (seat_key(key.0), key.1);
+            if seats.get(&key).is_some_and(|seat| seat.ended_ms == Some(at)) {
+                seats.remove(&key);
             }
         }
     }
