@@ -15,6 +15,8 @@ use everwire_proto::ws::origin;
 
 use crate::auth::Tokens;
 use crate::listen::Listen;
+use crate::tls::Files;
+use crate::trust::Proxies;
 
 pub use self::section::{Fault, Faults};
 
@@ -101,6 +103,33 @@ impl std::fmt::Debug for ApiKey {
     }
 }
 
+/// What stands before and behind the host in the addresses of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// They begin with `https` and `wss`.
+    pub tls: bool,
+    /// What its paths begin with, such as `/realtime`, or nothing.
+    pub base_path: &'a str,
+}
+
+/// A path under which all others stand: `/` for none, which is kept as nothing.
+///
+/// # Errors
+/// What to write instead.
+pub fn read_base_path(text: &str) -> Result<String, &'static str> {
+    if text == "/" {
+        return Ok(String::new());
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._~-".contains(&b);
+    let good = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
+    match text.strip_prefix('/') {
+        Some(rest) if text.len() <= 200 && rest.split('/').all(good) => Ok(text.to_owned()),
+        _ => Err(
+            "write a path such as /realtime: a slash before each part and none at the end, letters, digits and ._~- in them",
+        ),
+    }
+}
+
 /// Everything, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -108,6 +137,12 @@ pub struct Config {
     pub mode: Mode,
     /// Where to listen.
     pub listen: Vec<Listen>,
+    /// Certificate and key; `None`: plain.
+    pub tls: Option<Files>,
+    /// Proxies whose word on a client's address is taken.
+    pub proxies: Proxies,
+    /// What all paths begin with, such as `/realtime`; or nothing.
+    pub base_path: String,
     /// Origins that may connect besides our own.
     pub origins: Vec<String>,
     /// Limits of each connection.
@@ -151,6 +186,9 @@ impl Config {
         Self {
             mode: Mode::Dev,
             listen: vec![Listen::BothLoopbacks(PORT)],
+            tls: None,
+            proxies: Proxies::default(),
+            base_path: String::new(),
             origins: Vec::new(),
             limits: ConnectionLimits::default(),
             node_limits: NodeLimits::default(),
@@ -169,6 +207,11 @@ impl Config {
             shards: 0,
             metrics_open: false,
         }
+    }
+
+    /// What its addresses look like.
+    pub fn place(&self) -> Place<'_> {
+        Place { tls: self.tls.is_some(), base_path: &self.base_path }
     }
 
     /// Whether any channel keeps messages.
@@ -205,6 +248,18 @@ mod tests {
         assert!(!open("", &whole.replace("presence = \"anyone\"", "presence = \"authenticated\"")));
         assert!(!open("connect_required = true", whole));
         assert!(!Config::read("f", "").unwrap().is_open_to_pages("demo:wire"));
+    }
+
+    #[test]
+    fn base_paths() {
+        for (text, kept) in [("/", ""), ("/realtime", "/realtime"), ("/a/b-c.d_e~f", "/a/b-c.d_e~f")] {
+            assert_eq!(read_base_path(text).as_deref(), Ok(kept));
+        }
+        for bad in
+            ["", "realtime", "/realtime/", "//", "/a//b", "/a b", "/a?b", "/../x", "/.", "/%41", "/a:b"]
+        {
+            assert!(read_base_path(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -10,10 +10,12 @@ use everwire_engine::channel::{Access, HistoryLimits, Namespaces, OnSlow, Option
 use toml::de::DeTable;
 
 use crate::listen::NoAddress;
+use crate::tls::{ClientAuth, Files};
+use crate::trust::Told;
 
 use super::section::{Fault, Faults, Section, line_of};
 use super::tokens::read_tokens;
-use super::{ApiKey, Config, History, Mode, read_origin};
+use super::{ApiKey, Config, History, Mode, read_base_path, read_origin};
 
 const U32: u64 = u32::MAX as u64;
 const DAY_MS: u64 = 86_400_000;
@@ -106,6 +108,8 @@ fn read_root(mut root: Section<'_>, file: &Path) -> (Config, Vec<Fault>) {
     let beside = file.parent().unwrap_or(Path::new(""));
     let mut config = serve();
     listen(&mut root, &mut config);
+    read_proxies(&mut root, &mut config);
+    read_tls(&mut root, beside, &mut config);
     for (origin, at) in root.texts("origins") {
         match read_origin(&origin) {
             Ok(origin) => config.origins.push(origin),
@@ -176,6 +180,57 @@ fn listen(root: &mut Section<'_>, config: &mut Config) {
     if !listen.is_empty() {
         config.listen = listen;
     }
+}
+
+/// What stands between us and clients.
+fn read_proxies(root: &mut Section<'_>, config: &mut Config) {
+    for (proxy, at) in root.texts("trusted_proxies") {
+        match proxy.parse() {
+            Ok(proxy) => config.proxies.trusted.push(proxy),
+            Err(error) => root.fault("trusted_proxies", at, format!("{error}")),
+        }
+    }
+    let told = [("X-Forwarded-For", Told::XForwardedFor), ("Forwarded", Told::Forwarded)];
+    root.word("forwarded_header", &mut config.proxies.told, &told);
+    root.flag("proxy_protocol", &mut config.proxies.protocol);
+    if config.proxies.protocol && config.proxies.trusted.is_empty() {
+        let at = root.find("proxy_protocol").map_or(0, |value| value.span().start);
+        root.fault(
+            "proxy_protocol",
+            at,
+            "it is taken from trusted_proxies alone, and there are none: name the proxy there",
+        );
+    }
+    if let Some((path, at)) = root.text("base_path") {
+        match read_base_path(&path) {
+            Ok(path) => config.base_path = path,
+            Err(words) => root.fault("base_path", at, words),
+        }
+    }
+}
+
+/// A relative file is meant from where the config file stands.
+fn read_tls(root: &mut Section<'_>, beside: &Path, config: &mut Config) {
+    let at = root.find("tls").map_or(0, |tls| tls.span().start);
+    let Some(mut tls) = root.section("tls") else { return };
+    let mut file = |key| tls.text(key).map(|(path, _)| beside.join(path));
+    let (cert, key, client_ca) = (file("cert_file"), file("key_file"), file("client_ca_file"));
+    let mut client_auth = ClientAuth::Off;
+    let words =
+        [("off", ClientAuth::Off), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)];
+    tls.word("client_auth", &mut client_auth, &words);
+    if client_auth != ClientAuth::Off && client_ca.is_none() {
+        tls.fault(
+            "client_ca_file",
+            at,
+            "client_auth asks clients for certificates: name the file (PEM) of who signs them",
+        );
+    }
+    match (cert, key) {
+        (Some(cert), Some(key)) => config.tls = Some(Files { cert, key, client_ca, client_auth }),
+        _ => tls.fault("cert_file", at, "[tls] needs both cert_file and key_file (PEM)"),
+    }
+    root.join(tls.end());
 }
 
 fn read_limits(section: &mut Section<'_>, config: &mut Config) {
@@ -456,6 +511,31 @@ mod tests {
         assert!(owned.namespaces.options_of("user:ann").unwrap().user_channels);
         let faults = Config::read("f", "[namespaces.default]\nuser_channels = true\n").unwrap_err();
         assert!(faults.to_string().starts_with("f:2: namespaces.default.user_channels: "), "{faults}");
+    }
+
+    #[test]
+    fn proxies_and_certificates() {
+        let root = "trusted_proxies = [\"10.0.0.0/8\", \"unix\"]\nforwarded_header = \"Forwarded\"\nproxy_protocol = true\nbase_path = \"/realtime\"\n";
+        let tls = "[tls]\ncert_file = \"c.pem\"\nkey_file = \"/k.pem\"\n";
+        let config = Config::read("conf/f", &format!("{root}{tls}")).unwrap();
+        assert_eq!((config.proxies.trusted.len(), config.proxies.told), (2, Told::Forwarded));
+        assert!(config.proxies.protocol && config.base_path == "/realtime");
+        let files = config.tls.unwrap();
+        assert_eq!((files.cert, files.key), ("conf/c.pem".into(), "/k.pem".into()));
+        let auth = format!("{tls}client_ca_file = \"a.pem\"\nclient_auth = \"optional\"\n");
+        let files = Config::read("f", &auth).unwrap().tls.unwrap();
+        assert_eq!((files.client_ca, files.client_auth), (Some("a.pem".into()), ClientAuth::Optional));
+        for (text, told) in [
+            ("trusted_proxies = [\"10.0.0.0/33\"]", "f:1: trusted_proxies: \"10.0.0.0/33\" names no proxy"),
+            ("proxy_protocol = true", "f:1: proxy_protocol: it is taken from trusted_proxies alone"),
+            ("base_path = \"realtime/\"", "f:1: base_path: write a path such as /realtime"),
+            ("forwarded_header = \"Via\"", "f:1: forwarded_header: \"Via\" is none of"),
+            ("[tls]\ncert_file = \"c\"", "f:1: tls.cert_file: [tls] needs both"),
+            (&format!("{tls}client_auth = \"required\""), "f:1: tls.client_ca_file: client_auth asks"),
+        ] {
+            let faults = Config::read("f", text).unwrap_err().to_string();
+            assert!(faults.starts_with(told), "{faults}");
+        }
     }
 
     #[test]
