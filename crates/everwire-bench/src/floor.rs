@@ -5,9 +5,11 @@ mod broadcast;
 mod echo;
 mod hold;
 mod send;
+mod tls;
 
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use clap::Subcommand;
@@ -16,7 +18,7 @@ use crate::machine;
 use crate::watched::Watched;
 
 /// A floor program, as the load tool starts it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Program {
     /// Sends each message that its first connection sends to all the others, one `send` each
     Send {
@@ -33,6 +35,15 @@ pub enum Program {
     Echo,
     /// Accepts and holds connections
     Hold,
+    /// An epoll loop of TLS: shakes hands, reads a request, answers it, waits for the end
+    Tls {
+        /// The folder with `cert.pem` and `key.pem`
+        #[arg(long)]
+        folder: PathBuf,
+        /// Bytes of an answer
+        #[arg(long)]
+        answer: usize,
+    },
 }
 
 impl Program {
@@ -40,21 +51,22 @@ impl Program {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn run(self) -> io::Result<()> {
+    pub fn run(&self) -> io::Result<()> {
         // Whoever started it may be gone without having ended it.
         std::thread::spawn(|| {
             let _ = io::stdin().read_line(&mut String::new());
             std::process::exit(0);
         });
         match self {
-            Self::Send { conns, frame } => send::run(conns, frame),
+            Self::Send { conns, frame } => send::run(*conns, *frame),
             Self::Broadcast => broadcast::run(),
             Self::Echo => echo::run(),
             Self::Hold => hold::run(),
+            Self::Tls { folder, answer } => tls::run(folder, *answer),
         }
     }
 
-    fn words(self) -> Vec<String> {
+    fn words(&self) -> Vec<String> {
         match self {
             Self::Send { conns, frame } => {
                 ["send", "--conns", &conns.to_string(), "--frame", &frame.to_string()]
@@ -64,6 +76,16 @@ impl Program {
             Self::Broadcast => vec!["broadcast".to_owned()],
             Self::Echo => vec!["echo".to_owned()],
             Self::Hold => vec!["hold".to_owned()],
+            Self::Tls { folder, answer } => {
+                let folder = folder.display().to_string();
+                vec![
+                    "tls".to_owned(),
+                    "--folder".to_owned(),
+                    folder,
+                    "--answer".to_owned(),
+                    answer.to_string(),
+                ]
+            }
         }
     }
 }

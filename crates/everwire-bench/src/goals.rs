@@ -7,6 +7,7 @@ mod latency;
 mod memory;
 pub mod rivals;
 mod rooms;
+mod sealed;
 mod slow;
 mod storm;
 
@@ -97,8 +98,8 @@ pub fn smoke(bench: Bench) -> Result<Vec<Finding>> {
 }
 
 /// The goals that this command measures.
-pub const NAMES: [&str; 13] =
-    ["S1", "S2", "S3", "S5", "S6", "S7", "S8", "S9", "S10", "S12", "S13", "S14", "S15"];
+pub const NAMES: [&str; 15] =
+    ["S1", "S2", "S3", "S5", "S6", "S7", "S8", "S9", "S10", "S12", "S13", "S14", "S15", "S16", "S17"];
 
 /// Measures what belongs to one goal.
 ///
@@ -139,6 +140,8 @@ pub fn goal(bench: Bench, name: &str) -> Result<Vec<Finding>> {
             let floor_ns = fanout::pair(bench, 1_000, 1)?.0.floor_ns;
             Ok(vec![beside::echo(bench, 17_900, floor_ns)?])
         }
+        "S16" => Ok(vec![sealed::idle(bench, 10_000, 8_192.0)?]),
+        "S17" => Ok(vec![sealed::storm(bench)?]),
         _ => bail!("there is no goal {name:?}: the names are {}", NAMES.join(" ")),
     }
 }

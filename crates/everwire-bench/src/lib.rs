@@ -12,6 +12,7 @@ pub mod marker;
 pub mod dialect;
 pub mod swarm;
 pub mod crowd;
+pub mod tls;
 pub mod floor;
 pub mod alternate;
 pub mod server;

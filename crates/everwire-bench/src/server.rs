@@ -70,7 +70,7 @@ impl Drop for Server {
 }
 
 fn port(line: &str) -> Option<u16> {
-    let (_, rest) = line.split_once("ws://")?;
+    let (_, rest) = line.split_once("ws://").or_else(|| line.split_once("wss://"))?;
     rest.split_once(':')?.1.split('/').next()?.trim().parse().ok()
 }
 
@@ -82,6 +82,7 @@ mod tests {
     fn the_port_is_read_from_the_banner() {
         assert_eq!(port("  socket   ws://localhost:8765/ws"), Some(8765));
         assert_eq!(port("  socket   ws://127.0.0.1:1/ws"), Some(1));
+        assert_eq!(port("  socket wss://localhost:8765/ws"), Some(8765));
         assert_eq!(port("  home   http://localhost:8765/"), None);
     }
 }

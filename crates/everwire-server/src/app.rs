@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,11 +25,13 @@ use crate::auth::Tickets;
 use crate::clock::Clock;
 use crate::config::{Config, History, PORT};
 use crate::desk::Desk;
+use crate::front::{self, Inherited, Listener};
+use crate::http;
 use crate::listen::Listen;
 use crate::shard::{self, Intake};
 use crate::site::Site;
+use crate::tls::{Tls, TlsError};
 use crate::told::Told;
-use crate::{front, http};
 
 /// Connections that wait to be accepted; a burst of reconnects is larger than the system's usual 128.
 const BACKLOG: u32 = 4096;
@@ -45,6 +48,23 @@ pub enum StartError {
     /// The operating system refuses to listen there.
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
+    /// Somebody answers at this path, or something else is there.
+    #[error("{path} is taken: a server answers there, or it is no socket", path = .0.display())]
+    TakenPath(PathBuf),
+    /// The operating system refuses to listen at this path.
+    #[error("can't listen on unix:{path}: {why}", path = .0.display(), why = .1)]
+    Path(PathBuf, io::Error),
+    /// No socket was handed over.
+    #[error(
+        "{0} is to be listened on, and no such socket was handed over: start the .socket unit, or see systemd.socket(5)"
+    )]
+    NotGiven(Listen),
+    /// What was handed over can't be used.
+    #[error("what systemd handed over can't be listened on: {0}")]
+    Given(io::Error),
+    /// Certificate or key can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The history can't be read or written.
     #[error(transparent)]
     History(#[from] disk::OpenError),
@@ -102,6 +122,11 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         .thread_name("front")
         .enable_all()
         .build()?;
+    let clock = Clock::start();
+    let tls = config.tls.clone().map(Tls::load).transpose()?;
+    if let Some(days) = tls.as_ref().and_then(|tls| days_left(tls, clock)) {
+        tracing::warn!(days, "the certificate ends soon; put a new one in its place");
+    }
     let listeners = {
         let _inside = runtime.enter();
         listen(&config)?
@@ -109,8 +134,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     for listener in &listeners {
         hold_back(listener, config.unsent_bytes)?;
     }
-    let addrs = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
-    let clock = Clock::start();
+    let addrs = listeners.iter().map(Listener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    let addrs: Vec<SocketAddr> = addrs.into_iter().flatten().collect();
     let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(u16::MAX) };
     let desk = Desk::new();
     let (node, disk) = node(&config, shards, &desk, clock)?;
@@ -124,13 +149,20 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     }
     let port = addrs.first().map_or(PORT, SocketAddr::port);
     let (tickets, told) = (Tickets::default(), Told::default());
-    let site = Arc::new(Site { config, node, loopback, clock, port, shards: doors, tickets, desk, told });
+    let site =
+        Arc::new(Site { config, node, loopback, tls, clock, port, shards: doors, tickets, desk, told });
     let (stop, stopped) = watch::channel(false);
     let router = http::router(site.clone());
     for listener in listeners {
         runtime.spawn(front::accept(listener, site.clone(), router.clone(), stopped.clone()));
     }
     Ok(Running { addrs, site, runtime, stop, shards: threads, disk })
+}
+
+/// How many days the certificate is still good, if they are few.
+fn days_left(tls: &Tls, clock: Clock) -> Option<u64> {
+    let days = tls.ends_ms().saturating_sub(clock.now().unix_ms) / 86_400_000;
+    (days < 14).then_some(days)
 }
 
 type Parts = (Arc<Node>, Option<Arc<Disk>>);
@@ -197,7 +229,8 @@ fn open_disk(
 
 /// What the kernel may take for a connection before it goes out; connections have it from their listener. Without it the
 /// kernel takes megabytes for a peer that reads nothing, and only then does the socket look full.
-fn hold_back(listener: &TcpListener, unsent_bytes: u32) -> io::Result<()> {
+fn hold_back(listener: &Listener, unsent_bytes: u32) -> io::Result<()> {
+    let Listener::Tcp(listener) = listener else { return Ok(()) };
     #[cfg(target_os = "linux")]
     socket2::SockRef::from(listener).set_tcp_notsent_lowat(unsent_bytes)?;
     #[cfg(not(target_os = "linux"))]
@@ -206,14 +239,25 @@ fn hold_back(listener: &TcpListener, unsent_bytes: u32) -> io::Result<()> {
 }
 
 /// Binds every address.
-fn listen(config: &Config) -> Result<Vec<TcpListener>, StartError> {
-    let mut listeners: Vec<TcpListener> = Vec::new();
+fn listen(config: &Config) -> Result<Vec<Listener>, StartError> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    let mut given = None;
     for place in &config.listen {
-        let bound = match place {
-            Listen::BothLoopbacks(port) => both_loopbacks(*port, bind),
-            Listen::At(addr) => bind(*addr).map(|listener| vec![listener]),
+        let tcp = |all: Vec<TcpListener>| all.into_iter().map(Listener::Tcp).collect();
+        let bound: Result<Vec<Listener>, StartError> = match place {
+            Listen::BothLoopbacks(port) => both_loopbacks(*port, bind).map(tcp),
+            Listen::At(addr) => bind(*addr).map(|listener| vec![Listener::Tcp(listener)]),
+            Listen::Unix(path) => match Listener::at(path) {
+                Ok(listener) => Ok(vec![listener]),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    Err(StartError::TakenPath(path.clone()))
+                }
+                Err(error) => Err(StartError::Path(path.clone(), error)),
+            },
+            Listen::Inherited(name) => take_given(&mut given, place, name.as_deref()),
         };
-        let ours = |port| listeners.iter().any(|l| l.local_addr().is_ok_and(|own| own.port() == port));
+        let own = |listener: &Listener| listener.local_addr().ok().flatten();
+        let ours = |port| listeners.iter().filter_map(own).any(|own| own.port() == port);
         match bound {
             Ok(mut bound) => listeners.append(&mut bound),
             Err(StartError::Taken(addr)) if ours(addr.port()) => return Err(StartError::Twice(addr)),
@@ -221,6 +265,21 @@ fn listen(config: &Config) -> Result<Vec<TcpListener>, StartError> {
         }
     }
     Ok(listeners)
+}
+
+/// What was handed over under this name, or all that is left of it. It is asked for once.
+fn take_given(
+    given: &mut Option<Vec<Inherited>>,
+    place: &Listen,
+    name: Option<&str>,
+) -> Result<Vec<Listener>, StartError> {
+    let given = match given {
+        Some(given) => given,
+        None => given.insert(front::inherited().map_err(StartError::Given)?),
+    };
+    let wanted = |socket: &mut Inherited| name.is_none_or(|name| name == socket.name);
+    let taken: Vec<Listener> = given.extract_if(.., wanted).map(|socket| socket.listener).collect();
+    if taken.is_empty() { Err(StartError::NotGiven(place.clone())) } else { Ok(taken) }
 }
 
 /// `127.0.0.1` and, where there is one, `[::1]`, on the same port also when any port was asked for.
@@ -349,7 +408,7 @@ mod tests {
         let _inside = runtime.enter();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let place = Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        let config = Config { listen: vec![place, place], ..Config::dev() };
+        let config = Config { listen: vec![place.clone(), place], ..Config::dev() };
         assert!(matches!(listen(&config), Err(StartError::Twice(a)) if a.port() == port));
     }
 }

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, Place};
+use crate::listen::Listen;
 
 /// Addresses of a running server, as people and pages use them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// `http://host:port/`.
+    /// `http://host:port/`, or `https` with TLS, and so on.
     pub home: String,
     /// `ws://host:port/ws`.
     pub ws: String,
@@ -20,25 +21,27 @@ pub struct Addresses {
 
 impl Addresses {
     /// The addresses under `host:port`.
-    pub fn at(authority: &str) -> Self {
+    pub fn at(place: Place<'_>, authority: &str) -> Self {
+        let Place { tls, base_path } = place;
+        let s = if tls { "s" } else { "" };
         Self {
-            home: format!("http://{authority}/"),
-            ws: format!("ws://{authority}/ws"),
-            echo: format!("ws://{authority}/echo"),
-            api: format!("http://{authority}/api"),
+            home: format!("http{s}://{authority}{base_path}/"),
+            ws: format!("ws{s}://{authority}{base_path}/ws"),
+            echo: format!("ws{s}://{authority}{base_path}/echo"),
+            api: format!("http{s}://{authority}{base_path}/api"),
         }
     }
 
     /// The addresses under the `Host` of a request; without one, those on this machine.
-    pub fn asked_at(host: &str, port: u16) -> Self {
-        if host.is_empty() { Self::at(&format!("localhost:{port}")) } else { Self::at(host) }
+    pub fn asked_at(place: Place<'_>, host: &str, port: u16) -> Self {
+        if host.is_empty() { Self::at(place, &format!("localhost:{port}")) } else { Self::at(place, host) }
     }
 
     /// The addresses of a listener; what this machine alone can reach, or all of it, is `localhost`.
-    pub fn of(addr: SocketAddr) -> Self {
+    pub fn of(place: Place<'_>, addr: SocketAddr) -> Self {
         let own = addr.ip().is_loopback() || addr.ip().is_unspecified();
         let authority = if own { format!("localhost:{}", addr.port()) } else { addr.to_string() };
-        Self::at(&authority)
+        Self::at(place, &authority)
     }
 }
 
@@ -49,7 +52,7 @@ pub fn banner(config: &Config, addrs: &[SocketAddr], warnings: &[String], ready_
         let _ = writeln!(text, "  {name:<6} {value}");
     };
     if let Some(first) = addrs.first() {
-        let at = Addresses::of(*first);
+        let at = Addresses::of(config.place(), *first);
         if config.pages {
             line("home", &at.home);
             line("chat", &format!("{}demos/chat", at.home));
@@ -66,10 +69,20 @@ pub fn banner(config: &Config, addrs: &[SocketAddr], warnings: &[String], ready_
         }
     }
     // Both loopbacks are one address to people.
-    let mut shown: Vec<String> = addrs.iter().map(|addr| Addresses::of(*addr).home).collect();
+    let mut shown: Vec<String> = addrs.iter().map(|addr| Addresses::of(config.place(), *addr).home).collect();
     shown.dedup();
     for also in shown.iter().skip(1) {
         line("also", also);
+    }
+    for path in config.listen.iter().filter(|place| matches!(place, Listen::Unix(_))) {
+        line("also", &path.to_string());
+    }
+    if config.mode == Mode::Dev
+        && let Some(files) = &config.tls
+    {
+        let cert = files.cert.display();
+        line("cert", &format!("{cert}, made on this machine: a browser asks once whether to trust it;"));
+        line("", &format!("others are told by curl --cacert {cert}, or NODE_EXTRA_CA_CERTS={cert}"));
     }
     text.push('\n');
     for warning in warnings {
@@ -133,12 +146,18 @@ mod tests {
 
     #[test]
     fn addresses_can_be_clicked() {
-        let of = |text: &str| Addresses::of(text.parse().unwrap()).home;
+        let plain = Place { tls: false, base_path: "" };
+        let of = |text: &str| Addresses::of(plain, text.parse().unwrap()).home;
         assert_eq!(of("127.0.0.1:8765"), "http://localhost:8765/");
         assert_eq!(of("[::1]:1"), "http://localhost:1/");
         assert_eq!(of("0.0.0.0:80"), "http://localhost:80/");
         assert_eq!(of("192.0.2.7:80"), "http://192.0.2.7:80/");
         assert_eq!(of("[2001:db8::1]:80"), "http://[2001:db8::1]:80/");
+        let below = Addresses::at(Place { tls: true, base_path: "/realtime" }, "x.example");
+        assert_eq!(
+            (below.home.as_str(), below.ws.as_str()),
+            ("https://x.example/realtime/", "wss://x.example/realtime/ws")
+        );
     }
 
     #[test]

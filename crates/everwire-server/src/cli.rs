@@ -47,6 +47,9 @@ pub enum Verb {
         /// Keep the history of channels in this folder, so that a restart goes on with it
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
+        /// Speak TLS, https:// and wss://, with a certificate for localhost that is made on the spot
+        #[arg(long)]
+        tls: bool,
     },
     /// Run with a config file; what it does not allow is denied
     Serve {

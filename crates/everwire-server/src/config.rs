@@ -23,12 +23,14 @@ use everwire_proto::ws::origin;
 
 use crate::auth::Tokens;
 use crate::listen::Listen;
+use crate::tls::Files;
+use crate::trust::Proxies;
 
 pub use self::described::{difference, env_names, reference, schema, template};
 pub(crate) use self::fields::fresh_key;
 pub use self::setting::{Fault, Faults, Kind, Setting};
 pub use self::sources::{ENV, Gathered, Sources, describe};
-pub use self::value::Place;
+pub use self::value::Written;
 
 /// The port, unless another one is asked for.
 pub const PORT: u16 = 8765;
@@ -113,6 +115,33 @@ impl std::fmt::Debug for ApiKey {
     }
 }
 
+/// What stands before and behind the host in the addresses of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// They begin with `https` and `wss`.
+    pub tls: bool,
+    /// What its paths begin with, such as `/realtime`, or nothing.
+    pub base_path: &'a str,
+}
+
+/// A path under which all others stand: `/` for none, which is kept as nothing.
+///
+/// # Errors
+/// What to write instead.
+pub fn read_base_path(text: &str) -> Result<String, &'static str> {
+    if text == "/" {
+        return Ok(String::new());
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._~-".contains(&b);
+    let good = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
+    match text.strip_prefix('/') {
+        Some(rest) if text.len() <= 200 && rest.split('/').all(good) => Ok(text.to_owned()),
+        _ => Err(
+            "write a path such as /realtime: a slash before each part and none at the end, letters, digits and ._~- in them",
+        ),
+    }
+}
+
 /// Everything, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -122,6 +151,12 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Whether a proxy in front has TLS, so that plain TCP is meant wherever it listens.
     pub tls_by_proxy: bool,
+    /// Certificate and key; `None`: plain.
+    pub tls: Option<Files>,
+    /// Proxies whose word on a client's address is taken.
+    pub proxies: Proxies,
+    /// What all paths begin with, such as `/realtime`; or nothing.
+    pub base_path: String,
     /// Origins that may connect besides our own.
     pub origins: Vec<String>,
     /// Limits of each connection.
@@ -166,6 +201,9 @@ impl Config {
             mode: Mode::Dev,
             listen: vec![Listen::BothLoopbacks(PORT)],
             tls_by_proxy: false,
+            tls: None,
+            proxies: Proxies::default(),
+            base_path: String::new(),
             origins: Vec::new(),
             limits: ConnectionLimits::default(),
             node_limits: NodeLimits::default(),
@@ -184,6 +222,11 @@ impl Config {
             shards: 0,
             metrics_open: false,
         }
+    }
+
+    /// What its addresses look like.
+    pub fn place(&self) -> Place<'_> {
+        Place { tls: self.tls.is_some(), base_path: &self.base_path }
     }
 
     /// Whether any channel keeps messages.

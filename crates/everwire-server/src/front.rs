@@ -1,12 +1,18 @@
 //! The front: accept, HTTP, upgrade. All that queues lives here, on tokio; what races goes to the shards.
 
+mod below;
+mod forwarded;
 mod head;
+mod stream;
+mod listener;
+mod proxied;
+mod opening;
 mod reserve;
 mod upgrade;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,18 +20,24 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
+use self::opening::{Caller, Opened};
 use self::reserve::Reserve;
+use self::stream::Stream;
 use crate::http::api;
 use crate::site::Site;
+
+pub(crate) use self::listener::{Inherited, Listener, inherited};
+
+/// The address of whoever has none: it came by a Unix socket, and no proxy that we trust says more. It is no loopback.
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 /// What is under way when a connection is asked to end may take so long, seconds.
 const LAST: u64 = 5;
@@ -41,7 +53,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts on one listener until `stop` says so.
 pub(crate) async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     site: Arc<Site>,
     router: Router,
     mut stop: watch::Receiver<bool>,
@@ -73,17 +85,26 @@ fn is_the_peers(error: &io::Error) -> bool {
 }
 
 async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Stream,
+    peer: Option<SocketAddr>,
     site: Arc<Site>,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
-    if stream.set_nodelay(true).is_err() {
+    if stream.set_nodelay().is_err() {
         return;
     }
     let handshake = Duration::from_millis(site.config.handshake_ms);
-    let service = service_fn(move |request| answer(site.clone(), router.clone(), peer, request));
+    let opened = tokio::select! {
+        opened = tokio::time::timeout(handshake, opening::open(&site, stream, peer)) => opened,
+        _ = stop.changed() => return,
+    };
+    let Opened { stream, caller } = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => return tracing::debug!(%error, ?peer, "a connection did not open"),
+        Err(_) => return tracing::debug!(?peer, "a connection did not open in time"),
+    };
+    let service = service_fn(move |request| answer(site.clone(), router.clone(), caller, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(handshake)
@@ -106,30 +127,45 @@ async fn serve(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, %peer, "a connection ended before its time");
+        tracing::debug!(%error, ?peer, "a connection ended before its time");
     }
 }
 
 async fn answer(
     site: Arc<Site>,
     router: Router,
-    peer: SocketAddr,
+    caller: Caller,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     if let Err(words) = head::check(&request) {
         return Ok(last(api::refuse(StatusCode::BAD_REQUEST, words)));
     }
+    if caller.misdialled {
+        return Ok(misdialled(&request));
+    }
     if request.method() == Method::CONNECT {
         return Ok(last(api::refuse_method("GET, HEAD, POST")));
     }
+    below::take_off(&site.config.base_path, request.uri_mut());
     if let Some(door) = upgrade::door(&site, &request) {
         return Ok(upgrade::answer(&site, door, &mut request));
     }
     if upgrade::is_misplaced(&request) {
         return Ok(upgrade::misplaced(&site, &request));
     }
-    request.extensions_mut().insert(ConnectInfo(peer));
+    let client = forwarded::client(&site.config.proxies, caller.peer, request.headers());
+    request.extensions_mut().insert(ConnectInfo(client.unwrap_or(NOWHERE)));
     router.oneshot(request.map(Body::new)).await
+}
+
+/// The answer to a plain request where TLS is spoken.
+fn misdialled(request: &Request<Incoming>) -> Response<Body> {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let words = format!(
+        "TLS is spoken at this port: use https://{host}{}, or wss:// for a WebSocket",
+        request.uri().path()
+    );
+    last(api::refuse(StatusCode::BAD_REQUEST, &words))
 }
 
 /// The same answer, and the end of its connection.

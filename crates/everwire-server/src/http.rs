@@ -41,7 +41,8 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/ticket", any(ticket))
         .route("/docs/errors", get(errors));
     if site.config.echo {
-        router = router.route("/echo", get(async || see_other("/demos/echo")));
+        let page = format!("{}/demos/echo", site.config.base_path);
+        router = router.route("/echo", get(async move || see_other(&page)));
     }
     router.fallback(page).layer(map_response(harden)).with_state(site)
 }
@@ -59,10 +60,12 @@ async fn harden(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-fn see_other(to: &'static str) -> Response<Body> {
+fn see_other(to: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SEE_OTHER;
-    response.headers_mut().insert(LOCATION, HeaderValue::from_static(to));
+    if let Ok(to) = HeaderValue::from_str(to) {
+        response.headers_mut().insert(LOCATION, to);
+    }
     response
 }
 
@@ -98,7 +101,8 @@ async fn metrics(
 }
 
 async fn errors(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response<Body> {
-    pages::respond(errors_page::page(site.config.pages).into_bytes(), "text/html; charset=utf-8", &headers)
+    let page = pages::below(&site.config.base_path, errors_page::page(site.config.pages).into_bytes());
+    pages::respond(page, "text/html; charset=utf-8", &headers)
 }
 
 async fn api(
@@ -122,12 +126,12 @@ async fn ticket(State(site): State<Arc<Site>>, request: Request<Body>) -> Respon
 
 async fn page(State(site): State<Arc<Site>>, uri: Uri, request: Request<Body>) -> Response<Body> {
     let readable = matches!(*request.method(), Method::GET | Method::HEAD);
-    let pages = site.config.pages;
-    if let Some(found) = pages::serve(uri.path(), pages, request.headers()) {
+    let (pages, base) = (site.config.pages, site.config.base_path.as_str());
+    if let Some(found) = pages::serve(uri.path(), pages, base, request.headers()) {
         return if readable { found } else { api::refuse_method("GET, HEAD") };
     }
     let mut nothing = if readable && pages::is_for_reading(request.headers()) {
-        let page = errors_page::not_found(pages).into_bytes();
+        let page = pages::below(base, errors_page::not_found(pages).into_bytes());
         // No request headers: a 404 has no older version that a browser could have.
         let mut response = pages::respond(page, "text/html; charset=utf-8", &HeaderMap::new());
         *response.status_mut() = StatusCode::NOT_FOUND;

@@ -6,6 +6,8 @@
 pub mod clock;
 pub mod descriptors;
 pub mod listen;
+pub mod trust;
+pub mod tls;
 pub mod auth;
 pub mod log;
 pub mod config;

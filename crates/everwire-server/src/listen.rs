@@ -2,16 +2,24 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// One place to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// `localhost:port`: `127.0.0.1` and, where there is one, `[::1]`.
     BothLoopbacks(u16),
     /// An address and a port.
     At(SocketAddr),
+    /// `unix:PATH`: a socket of the file system. It never speaks TLS: who may open it is said by its file's mode.
+    Unix(PathBuf),
+    /// `systemd`, or `systemd:NAME`: what was opened before we began, all of it or what has this name.
+    Inherited(Option<String>),
 }
+
+/// A path of a Unix socket has room for so many bytes (`sun_path`), with a zero behind it.
+const PATH_BYTES: usize = 107;
 
 /// What was written is no place to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +33,21 @@ impl FromStr for Listen {
     type Err = NoAddress;
 
     fn from_str(text: &str) -> Result<Self, NoAddress> {
+        let refused = |hint: &str| NoAddress { written: text.to_owned(), hint: hint.to_owned() };
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path.len() {
+                1..=PATH_BYTES => Ok(Self::Unix(path.into())),
+                0 => Err(refused("write a path behind it, such as unix:everwire.sock")),
+                _ => Err(refused("the path of a Unix socket has 107 bytes at most")),
+            };
+        }
+        if let Some(name) = text.strip_prefix("systemd") {
+            return match name.strip_prefix(':') {
+                None if name.is_empty() => Ok(Self::Inherited(None)),
+                Some(name) if !name.is_empty() => Ok(Self::Inherited(Some(name.to_owned()))),
+                _ => Err(refused("write systemd, or systemd:NAME with a FileDescriptorName")),
+            };
+        }
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
         let port = port.parse::<u16>().ok().filter(|_| port.bytes().all(|b| b.is_ascii_digit()));
         if host.eq_ignore_ascii_case("localhost")
@@ -54,6 +77,9 @@ impl fmt::Display for Listen {
         match self {
             Self::BothLoopbacks(port) => write!(f, "localhost:{port}"),
             Self::At(addr) => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Inherited(None) => f.write_str("systemd"),
+            Self::Inherited(Some(name)) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -66,7 +92,15 @@ mod tests {
     fn places() {
         assert_eq!("localhost:0".parse(), Ok(Listen::BothLoopbacks(0)));
         assert_eq!("LocalHost:8765".parse(), Ok(Listen::BothLoopbacks(8765)));
-        for text in ["127.0.0.1:0", "[::1]:8765", "0.0.0.0:80"] {
+        for text in [
+            "127.0.0.1:0",
+            "[::1]:8765",
+            "0.0.0.0:80",
+            "unix:/run/x.sock",
+            "unix:x",
+            "systemd",
+            "systemd:api",
+        ] {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
         }
     }
@@ -83,9 +117,14 @@ mod tests {
             ("example.org:80", "names are not looked up"),
             ("::1:80", "[::1]:8765"),
             ("", "such as localhost:8765"),
+            ("unix:", "a path behind it"),
+            ("systemd:", "systemd:NAME"),
+            ("systemdx", "systemd:NAME"),
         ] {
             let words = text.parse::<Listen>().unwrap_err().to_string();
             assert!(words.starts_with(&format!("{text:?} is no address")) && words.contains(hint), "{words}");
         }
+        let long = format!("unix:{}", "x".repeat(PATH_BYTES + 1));
+        assert!(long.parse::<Listen>().unwrap_err().to_string().contains("107 bytes"));
     }
 }

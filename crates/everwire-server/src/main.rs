@@ -11,6 +11,7 @@ use everwire_server::clock::Clock;
 use everwire_server::config::{ApiKey, Config, History, PORT};
 use everwire_server::listen::Listen;
 use everwire_server::log::LogFormat;
+use everwire_server::tls::local;
 use everwire_server::{banner, descriptors};
 use tracing_subscriber::EnvFilter;
 
@@ -21,7 +22,8 @@ fn main() -> ExitCode {
     let begun = Instant::now();
     let args: Vec<_> = std::env::args_os().collect();
     let cli = Cli::read(&args).unwrap_or_else(|error| error.exit());
-    let verb = cli.command.unwrap_or(Verb::Dev { listen: Vec::new(), origin: Vec::new(), data: None });
+    let verb =
+        cli.command.unwrap_or(Verb::Dev { listen: Vec::new(), origin: Vec::new(), data: None, tls: false });
     match &verb {
         Verb::Version { json } => return print_version(*json),
         Verb::History { task } => return history(task),
@@ -128,8 +130,13 @@ fn config_of(verb: &Verb) -> Result<Config, String> {
             }
             (from.gather().map_err(|faults| faults.to_string())?.config, &[][..])
         }
-        Verb::Dev { listen, origin, data } => {
+        Verb::Dev { listen, origin, data, tls } => {
             let mut config = dev(origin)?;
+            if *tls {
+                let (files, _) =
+                    local::certificate(Clock::start().now().unix_ms).map_err(|error| error.to_string())?;
+                config.tls = Some(files);
+            }
             if let Some(data) = data.clone() {
                 config.history = History::Disk { data, sync: Sync::Always };
             }

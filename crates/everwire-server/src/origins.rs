@@ -21,7 +21,7 @@ fn judge<'h>(site: &Site, headers: &'h HeaderMap) -> Result<(), Foreign<'h>> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let Some(first) = origins.next() else { return Ok(()) };
     let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let here = origin::Site { host, tls: false };
+    let here = origin::Site { host, tls: site.config.tls.is_some() };
     let dev = site.config.mode == Mode::Dev;
     let text = first.to_str().unwrap_or("(no text)");
     let one = origins.next().is_none();

@@ -4,11 +4,13 @@
 mod gauge;
 mod echo;
 mod intake;
+mod seal;
 mod sessions;
 mod socket;
 mod wheel;
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,12 +21,14 @@ use everwire_engine::turn::{Loopback, Turn};
 use everwire_proto::codes::CloseCode;
 use everwire_proto::ws::deflate::Agreed;
 use everwire_proto::ws::{Decoder, Limits};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 pub use self::gauge::{Gauge, Reading, TURN_BOUNDS_US};
 pub use self::intake::{Arrival, Intake, Purpose};
 
 use self::echo::{Echo, Look, Next, Tools};
+use self::seal::Seal;
 use self::socket::{Got, Rest, Role, Socket, Sockets};
 use self::wheel::Wheel;
 use crate::clock::Clock;
@@ -173,7 +177,7 @@ impl Shard {
             let Some(socket) = self.sockets.get(slot) else { continue };
             socket.peer_shut |= event.is_read_closed() || event.is_error();
             socket.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-            let room = event.is_writable() && std::mem::take(&mut socket.blocked);
+            let room = event.is_writable() && socket.blocked && socket.has_room();
             if room || (socket.readable && !socket.queued) {
                 socket.queued = true;
                 ready.push(slot);
@@ -224,7 +228,7 @@ impl Shard {
             }
             Role::Linger => match socket.read(&mut self.tools.read) {
                 Got::End => self.remove(slot, now),
-                Got::Bytes(_) if socket.readable => self.queue(slot),
+                Got::Bytes(_) | Got::Nothing if socket.readable => self.queue(slot),
                 Got::Bytes(_) | Got::Nothing => {}
             },
         }
@@ -290,13 +294,14 @@ impl Shard {
         }
     }
 
-    /// Registers a socket that the front hands over and serves what the HTTP library had read already; after that
-    /// readiness is trusted.
+    /// Registers a socket that the front hands over and serves what the HTTP library had read already, and what TLS had
+    /// opened already; after that readiness is trusted.
     fn welcome(&mut self, arrival: Arrival, now: Now) {
-        let mut stream = mio::net::TcpStream::from_std(arrival.stream);
+        let stream = arrival.stream;
         let slot = self.sockets.next_slot();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut stream, Token(slot as usize), interest) {
+        let mut source = SourceFd(&stream.as_raw_fd());
+        if let Err(error) = self.poll.registry().register(&mut source, Token(slot as usize), interest) {
             tracing::warn!(%error, "a connection can't be watched and is dropped");
             self.sockets.give_back(slot);
             self.intake.left();
@@ -315,7 +320,10 @@ impl Shard {
             }
         };
         let decoder = Decoder::server(Limits { message_bytes }, arrival.deflate.is_some());
-        let mut socket = Socket::new(stream, decoder, role);
+        let seal = arrival.tls.map(|tls| Box::new(Seal::new(*tls)));
+        let mut socket = Socket::new(stream, seal, decoder, role);
+        // What the front has sealed and not sent, nobody else will send.
+        socket.has_room();
         if !arrival.leftover.is_empty() {
             socket.rest = Some(Box::new(Rest { bytes: arrival.leftover.to_vec(), at: 0 }));
         }

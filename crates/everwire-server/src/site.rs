@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::shard::{Arrival, Intake};
+use crate::tls::Tls;
 use crate::told::{Reason, Told};
 
 /// One running server, as its front sees it.
@@ -21,6 +22,8 @@ pub struct Site {
     pub node: Arc<Node>,
     /// The channel by which the node listens to itself.
     pub loopback: Loopback,
+    /// What the listeners of ports shake hands with; `None`: they are plain.
+    pub tls: Option<Tls>,
     /// The clocks.
     pub clock: Clock,
     /// The port of the first listener, for addresses that people can click.

@@ -17,7 +17,7 @@ pub(super) struct Goal {
 pub(super) const EVERYWHERE: &str = "\
 - One core for the server and for the floor, pinned; the load tool has the other one. Both are on this machine, over \
 loopback.\n\
-- JSON, plain TCP: no TLS. Payloads of 128 bytes where nothing else is said.\n\
+- JSON, plain TCP, TLS only where it is said. Payloads of 128 bytes where nothing else is said.\n\
 - The server's own pings go out every 25 s and are answered, as to any client, where nothing else is said. All its limits \
 are enforced; those of rate are set beyond what is measured.\n\
 - CPU is what the scheduler says that all threads of the server ran, in the kernel and outside. The load tool's is not in it.\n\
@@ -28,7 +28,7 @@ same kind of sockets, the same load tool, in blocks that alternate with the serv
 apart the machine was not quiet: the run is **void**, and meets nothing.\n";
 
 /// All of them, in their order.
-pub(super) const GOALS: [Goal; 15] = [
+pub(super) const GOALS: [Goal; 17] = [
     Goal {
         name: "S1",
         title: "Fan-out of one message at a time: CPU of a delivery, against a bare `send`",
@@ -126,6 +126,19 @@ pub(super) const GOALS: [Goal; 15] = [
         title: "An echo beside a channel of 18 000",
         conditions: "Echo and broadcast on one shard; payloads of 128 bytes in the channel, 23 in the echo.",
         usual_s: 75,
+    },
+    Goal {
+        name: "S16",
+        title: "Memory of an idle connection over TLS",
+        conditions: "As S7, with sessions over TLS 1.3; no pings.",
+        usual_s: 150,
+    },
+    Goal {
+        name: "S17",
+        title: "Clients that come back over TLS: a session resumed, upgrade, token and `connect`, against a bare loop of rustls",
+        conditions: "The floor resumes the same sessions of TLS 1.3, reads the same request and answers with as many bytes; it \
+                     knows no HTTP and no token. 32 clients, each in a thread of its own.",
+        usual_s: 50,
     },
 ];
 

@@ -113,13 +113,18 @@ fn port(listen: &Listen) -> Result<String, String> {
     let addr = match listen {
         Listen::BothLoopbacks(port) => SocketAddr::from(([127, 0, 0, 1], *port)),
         Listen::At(addr) => *addr,
+        Listen::Unix(_) | Listen::Inherited(_) => {
+            return Ok(format!("{listen} is looked at when the server starts"));
+        }
     };
     match TcpListener::bind(addr) {
         Ok(_) => Ok(format!("{addr} is free")),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Ok(format!(
-            "{addr} is taken, by this server if it runs; `ss -ltnp 'sport = :{}'` says by whom",
-            addr.port()
-        )),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            let port = addr.port();
+            Ok(format!(
+                "{addr} is taken, by this server if it runs; `ss -ltnp 'sport = :{port}'` says by whom"
+            ))
+        }
         Err(error) => Err(format!("can't listen on {addr}: {error}")),
     }
 }

@@ -9,13 +9,15 @@ use everwire_brokers::disk::Sync;
 use everwire_engine::channel::Namespaces;
 
 use crate::listen::{Listen, NoAddress};
+use crate::tls::{ClientAuth, Files};
+use crate::trust::Told;
 
 use super::namespaces::read_namespaces;
 use super::section::Section;
 use super::setting::Book;
 use super::tokens::read_tokens;
-use super::value::Place;
-use super::{ApiKey, Config, History, Mode, read_origin};
+use super::value::Written;
+use super::{ApiKey, Config, History, Mode, read_base_path, read_origin};
 
 const U32: u64 = u32::MAX as u64;
 const SECOND: u64 = 1_000;
@@ -54,7 +56,7 @@ pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
     let beside = file.parent().unwrap_or(Path::new(""));
     let mut config = serve();
     let listen_place = listen(&mut root, &mut config);
-    proxy(&mut root, &mut config, listen_place);
+    read_proxies(&mut root, &mut config);
     origins(&mut root, &mut config);
     api_keys(&mut root, &mut config, beside);
     root.flag(
@@ -79,6 +81,7 @@ pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
         &mut config.pages,
     );
     root.number("shards", "Threads that serve sockets; 0: one per core.", &mut config.shards, 0..=1_024);
+    read_tls(&mut root, beside, &mut config, listen_place);
     root.section("limits", "Limits of each connection.", |limits| read_limits(limits, &mut config));
     root.section("times", "Times of a connection's life.", |times| read_times(times, &mut config));
     root.section("node", "Limits of the whole process.", |node| read_node(node, &mut config));
@@ -96,10 +99,12 @@ pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
 }
 
 /// Where to listen; the place of what can be reached from elsewhere.
-fn listen(root: &mut Section, config: &mut Config) -> Option<Place> {
+fn listen(root: &mut Section, config: &mut Config) -> Option<Written> {
     let mut listen = Vec::new();
     let mut open = None;
-    let doc = "Where to listen: `host:port`. `localhost:8765` means both loopbacks.";
+    let doc = "Where to listen: `host:port`. `localhost:8765` means both loopbacks; `unix:/run/everwire.sock` a Unix socket, \
+               which its owner and group may open and which never speaks TLS; `systemd` what systemd has opened, \
+               `systemd:NAME` the one of this name.";
     for (address, place) in root.texts("listen", doc, "[\"localhost:8765\"]") {
         match address.parse() {
             Ok(at) => {
@@ -116,17 +121,78 @@ fn listen(root: &mut Section, config: &mut Config) -> Option<Place> {
     open
 }
 
-/// Whoever listens where others reach it without TLS says that a proxy has it.
-fn proxy(root: &mut Section, config: &mut Config, open: Option<Place>) {
-    let doc = "`\"proxy\"` says that a proxy in front has TLS, so that plain TCP off loopback is meant.";
-    root.word("tls", doc, &mut config.tls_by_proxy, &[("none", false), ("proxy", true)]);
-    if let Some(place) = open.filter(|_| !config.tls_by_proxy && !root.is_insecure()) {
+/// What stands between us and clients.
+fn read_proxies(root: &mut Section, config: &mut Config) {
+    let doc = "Whose word is taken for where a client is: addresses, networks, `unix` for whoever comes by a Unix socket.";
+    for (proxy, place) in root.texts("trusted_proxies", doc, "[]") {
+        match proxy.parse() {
+            Ok(proxy) => config.proxies.trusted.push(proxy),
+            Err(error) => root.fault("trusted_proxies", place, format!("{error}")),
+        }
+    }
+    let told = [("X-Forwarded-For", Told::XForwardedFor), ("Forwarded", Told::Forwarded)];
+    let doc = "The header in which they write it; the other one is not read.";
+    root.word("forwarded_header", doc, &mut config.proxies.told, &told);
+    let doc = "Their connections begin with a header of the PROXY protocol, version 2.";
+    let place = root.flag("proxy_protocol", doc, &mut config.proxies.protocol);
+    if let Some(place) = place.filter(|_| config.proxies.protocol && config.proxies.trusted.is_empty()) {
+        let words = "it is taken from trusted_proxies alone, and there are none: name the proxy there";
+        root.fault("proxy_protocol", place, words);
+    }
+    let doc = "What all paths begin with, such as `/realtime`.";
+    if let Some((path, place)) = root.text("base_path", doc, "\"/\"") {
+        match read_base_path(&path) {
+            Ok(path) => config.base_path = path,
+            Err(words) => root.fault("base_path", place, words),
+        }
+    }
+}
+
+/// Certificates, or the word that a proxy has them. Whoever listens where others reach it has one of both.
+fn read_tls(root: &mut Section, beside: &Path, config: &mut Config, open: Option<Written>) {
+    if root.peek("tls") == Some("proxy") {
+        root.word("tls", "", &mut config.tls_by_proxy, &[("proxy", true)]);
+    } else {
+        let doc = "`https://` and `wss://` on every port. Without the table there is none; `tls = \"proxy\"` instead of it \
+                   says that a proxy in front has TLS, so that plain TCP off loopback is meant.";
+        root.optional("tls", doc, |tls| config.tls = read_files(tls, beside));
+    }
+    if let Some(place) = open.filter(|_| config.tls.is_none() && !config.tls_by_proxy && !root.is_insecure())
+    {
         root.fault(
             "listen",
             place,
-            "other machines reach this address, and it has no TLS: everybody on the way can read along. Where a proxy \
-             in front has the certificate, say so with tls = \"proxy\"; for a trial start with --insecure",
+            "other machines reach this address, and it has no TLS: everybody on the way can read along. Name a certificate \
+             in [tls]; where a proxy in front has one, say so with tls = \"proxy\"; for a trial start with --insecure",
         );
+    }
+}
+
+/// A relative file is meant from where the config file stands.
+fn read_files(tls: &mut Section, beside: &Path) -> Option<Files> {
+    let at = tls.place();
+    let mut file = |key, doc| tls.text(key, doc, "").map(|(path, _)| beside.join(path));
+    let doc =
+        "The server's own certificate (PEM), and behind it those that signed it. It is read anew on SIGHUP.";
+    let cert = file("cert_file", doc);
+    let key = file("key_file", "Its key (PEM).");
+    let client_ca = file("client_ca_file", "Who signs certificates of clients (PEM).");
+    let mut client_auth = ClientAuth::Off;
+    let words =
+        [("off", ClientAuth::Off), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)];
+    let doc = "Certificates of clients: not asked for, good ones only, or needed.";
+    tls.word("client_auth", doc, &mut client_auth, &words);
+    if client_auth != ClientAuth::Off && client_ca.is_none() {
+        let words = "client_auth asks clients for certificates: name the file (PEM) of who signs them";
+        tls.fault("client_ca_file", at.clone(), words);
+    }
+    match (cert, key) {
+        (Some(cert), Some(key)) => Some(Files { cert, key, client_ca, client_auth }),
+        _ if tls.is_describing() => None,
+        _ => {
+            tls.fault("cert_file", at, "[tls] needs both cert_file and key_file (PEM)");
+            None
+        }
     }
 }
 

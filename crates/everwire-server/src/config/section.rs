@@ -5,13 +5,13 @@ use std::ops::RangeInclusive;
 
 use super::setting::{Book, Fault, Kind, Setting};
 use super::units;
-use super::value::{Place, Table, Value, What};
+use super::value::{Table, Value, What, Written};
 
 /// One table on its way to be read.
 pub(super) struct Section {
     path: String,
     table: Table,
-    place: Place,
+    place: Written,
     known: Vec<&'static str>,
     book: Book,
 }
@@ -19,7 +19,7 @@ pub(super) struct Section {
 impl Section {
     /// The whole, whose parts have no path before them.
     pub(super) fn root(table: Table, book: Book) -> Self {
-        Self { path: String::new(), table, place: Place::File, known: Vec::new(), book }
+        Self { path: String::new(), table, place: Written::File, known: Vec::new(), book }
     }
 
     fn key(&self, key: &str) -> String {
@@ -27,7 +27,7 @@ impl Section {
     }
 
     /// Where this table begins.
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Written {
         self.place.clone()
     }
 
@@ -47,7 +47,7 @@ impl Section {
     }
 
     /// Notes a fault at a value of this table.
-    pub(super) fn fault(&mut self, key: &str, place: Place, words: impl Into<String>) {
+    pub(super) fn fault(&mut self, key: &str, place: Written, words: impl Into<String>) {
         let fault = Fault { place, key: self.key(key), words: words.into() };
         self.book.faults.push(fault);
     }
@@ -81,7 +81,7 @@ impl Section {
     }
 
     /// Notes a setting; the value is told later.
-    fn note(&mut self, key: &str, kind: Kind, doc: &'static str, default: String, place: Option<Place>) {
+    fn note(&mut self, key: &str, kind: Kind, doc: &'static str, default: String, place: Option<Written>) {
         let path = self.key(key);
         self.book.settings.push(Setting { path, kind, doc, value: default.clone(), default, place });
     }
@@ -97,7 +97,7 @@ impl Section {
         doc: &'static str,
         into: &mut T,
         range: RangeInclusive<u64>,
-    ) -> Option<Place> {
+    ) -> Option<Written> {
         let value = self.take(key);
         let default = (*into).try_into().ok().map_or_else(String::new, underscored);
         self.note(key, Kind::Number(range.clone()), doc, default, value.as_ref().map(|v| v.place.clone()));
@@ -183,7 +183,7 @@ impl Section {
         }
     }
 
-    pub(super) fn flag(&mut self, key: &'static str, doc: &'static str, into: &mut bool) -> Option<Place> {
+    pub(super) fn flag(&mut self, key: &'static str, doc: &'static str, into: &mut bool) -> Option<Written> {
         let value = self.take(key);
         self.note(key, Kind::Flag, doc, into.to_string(), value.as_ref().map(|v| v.place.clone()));
         let value = value?.cooked();
@@ -204,7 +204,7 @@ impl Section {
         doc: &'static str,
         into: &mut T,
         words: &[(&'static str, T)],
-    ) -> Option<Place> {
+    ) -> Option<Written> {
         let value = self.take(key);
         let default =
             words.iter().find(|(_, meant)| meant == into).map_or_else(String::new, |(word, _)| quoted(word));
@@ -232,7 +232,7 @@ impl Section {
         key: &'static str,
         doc: &'static str,
         default: &str,
-    ) -> Vec<(String, Place)> {
+    ) -> Vec<(String, Written)> {
         let value = self.take(key);
         self.note(key, Kind::Texts, doc, default.to_owned(), value.as_ref().map(|v| v.place.clone()));
         let Some(value) = value else { return Vec::new() };
@@ -243,7 +243,7 @@ impl Section {
     }
 
     /// The same, of what nobody may see.
-    pub(super) fn secrets(&mut self, key: &'static str, doc: &'static str) -> Vec<(String, Place)> {
+    pub(super) fn secrets(&mut self, key: &'static str, doc: &'static str) -> Vec<(String, Written)> {
         let texts = self.texts(key, doc, "[]");
         if !texts.is_empty() {
             self.told("\"***\"".to_owned());
@@ -251,7 +251,7 @@ impl Section {
         texts
     }
 
-    fn list(&mut self, key: &str, value: Value) -> Vec<(String, Place)> {
+    fn list(&mut self, key: &str, value: Value) -> Vec<(String, Written)> {
         if let What::Raw(text) = &value.what
             && !text.trim_start().starts_with('[')
         {
@@ -279,7 +279,7 @@ impl Section {
         key: &'static str,
         doc: &'static str,
         default: &str,
-    ) -> Option<(String, Place)> {
+    ) -> Option<(String, Written)> {
         let value = self.take(key);
         self.note(key, Kind::Text, doc, default.to_owned(), value.as_ref().map(|v| v.place.clone()));
         let value = value?;
@@ -296,7 +296,7 @@ impl Section {
     }
 
     /// The same, of what nobody may see.
-    pub(super) fn secret(&mut self, key: &'static str, doc: &'static str) -> Option<(String, Place)> {
+    pub(super) fn secret(&mut self, key: &'static str, doc: &'static str) -> Option<(String, Written)> {
         let text = self.text(key, doc, "");
         if text.is_some() {
             self.told("\"***\"".to_owned());
@@ -304,14 +304,14 @@ impl Section {
         text
     }
 
-    fn inner(&mut self, path: String, table: Table, place: Place, read: impl FnOnce(&mut Self)) {
+    fn inner(&mut self, path: String, table: Table, place: Written, read: impl FnOnce(&mut Self)) {
         let book = std::mem::take(&mut self.book);
         let mut inner = Self { path, table, place, known: Vec::new(), book };
         read(&mut inner);
         self.book = inner.end();
     }
 
-    fn table(&mut self, key: &str, value: Value) -> Option<(Table, Place)> {
+    fn table(&mut self, key: &str, value: Value) -> Option<(Table, Written)> {
         let value = value.cooked();
         match value.what {
             What::Table(table) => Some((table, value.place)),

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use super::value::Place;
+use super::value::Written;
 
 /// One fault of a config.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Where the value stands.
-    pub place: Place,
+    pub place: Written,
     /// The key, dotted; empty where the file itself is broken.
     pub key: String,
     /// What is wrong, and what to write instead.
@@ -33,11 +33,11 @@ impl fmt::Display for Faults {
             }
             let colon = if key.is_empty() { "" } else { ": " };
             match place {
-                Place::File => write!(f, "{}: {key}{colon}{words}", self.file)?,
-                Place::Line(line) => write!(f, "{}:{line}: {key}{colon}{words}", self.file)?,
-                Place::Env(name) => write!(f, "{name}: {key}{colon}{words}")?,
-                Place::Flag(path) if path == key => write!(f, "--set {path}: {words}")?,
-                Place::Flag(path) => write!(f, "--set {path}: {key}{colon}{words}")?,
+                Written::File => write!(f, "{}: {key}{colon}{words}", self.file)?,
+                Written::Line(line) => write!(f, "{}:{line}: {key}{colon}{words}", self.file)?,
+                Written::Env(name) => write!(f, "{name}: {key}{colon}{words}")?,
+                Written::Flag(path) if path == key => write!(f, "--set {path}: {words}")?,
+                Written::Flag(path) => write!(f, "--set {path}: {key}{colon}{words}")?,
             }
         }
         Ok(())
@@ -85,7 +85,7 @@ pub struct Setting {
     /// As TOML; that of a secret is `"***"`.
     pub value: String,
     /// Where it was set; `None`: nowhere.
-    pub place: Option<Place>,
+    pub place: Option<Written>,
 }
 
 /// What reading yields besides the config.

@@ -7,7 +7,7 @@ use super::Config;
 use super::fields::{fresh_key, read_root};
 use super::section::Section;
 use super::setting::{Book, Fault, Faults, Setting};
-use super::value::{self, Place, Table};
+use super::value::{self, Table, Written};
 
 /// What a name in the environment begins with.
 pub const ENV: &str = "EVERWIRE_";
@@ -75,7 +75,7 @@ impl Sources {
     pub fn gather(&self) -> Result<Gathered, Faults> {
         let mut table = value::read_file(&self.text).map_err(|(line, words)| {
             let words = format!("this is no TOML: {words}");
-            let fault = Fault { place: Place::Line(line), key: String::new(), words };
+            let fault = Fault { place: Written::Line(line), key: String::new(), words };
             Faults { file: self.file.clone(), faults: vec![fault] }
         })?;
         let mut faults = Vec::new();
@@ -84,7 +84,7 @@ impl Sources {
         let (config, book) = read_root(Section::root(table, book), Path::new(&self.file));
         let Book { faults: found, settings, named_env, .. } = book;
         faults.extend(found);
-        faults.retain(|fault| !matches!(&fault.place, Place::Env(name) if named_env.contains(name)));
+        faults.retain(|fault| !matches!(&fault.place, Written::Env(name) if named_env.contains(name)));
         if faults.is_empty() {
             return Ok(Gathered { config, settings });
         }
@@ -96,10 +96,10 @@ impl Sources {
         let ours = self.env.iter().filter(|(name, _)| !NO_SETTINGS.contains(&name.as_str()));
         let env = ours.filter_map(|(name, text)| {
             let path = name.strip_prefix(ENV)?.to_ascii_lowercase();
-            Some((path.split("__").map(str::to_owned).collect::<Vec<_>>(), text, Place::Env(name.clone())))
+            Some((path.split("__").map(str::to_owned).collect::<Vec<_>>(), text, Written::Env(name.clone())))
         });
         let flags = self.set.iter().map(|(key, text)| {
-            (key.split('.').map(str::to_owned).collect::<Vec<_>>(), text, Place::Flag(key.clone()))
+            (key.split('.').map(str::to_owned).collect::<Vec<_>>(), text, Written::Flag(key.clone()))
         });
         for (path, text, place) in env.chain(flags) {
             if let Err(above) = value::put(table, &path, text, &place) {
@@ -112,7 +112,7 @@ impl Sources {
 
 fn read_text(file: &Path) -> Result<String, Faults> {
     let told = |words: String| {
-        let fault = Fault { place: Place::File, key: String::new(), words };
+        let fault = Fault { place: Written::File, key: String::new(), words };
         Faults { file: file.display().to_string(), faults: vec![fault] }
     };
     let large = std::fs::metadata(file).is_ok_and(|meta| meta.len() > FILE_BYTES);

@@ -6,6 +6,9 @@ use std::time::Duration;
 use everwire_brokers::disk::Sync;
 use everwire_engine::channel::{OnSlow, Who};
 
+use crate::tls::ClientAuth;
+use crate::trust::Told;
+
 use super::namespaces::WHO;
 use super::*;
 
@@ -34,9 +37,9 @@ fn the_later_goes_before_the_earlier() {
     let env = [("EVERWIRE_LIMITS__CHANNELS", "8"), ("EVERWIRE_LOG", "debug"), ("PATH", "x")];
     let set = [("limits.channels", "9")];
     assert_eq!(channels("", &[], &[]), (256, None));
-    assert_eq!(channels(text, &[], &[]), (7, Some(Place::Line(2))));
-    assert_eq!(channels(text, &env, &[]), (8, Some(Place::Env("EVERWIRE_LIMITS__CHANNELS".into()))));
-    assert_eq!(channels(text, &env, &set), (9, Some(Place::Flag("limits.channels".into()))));
+    assert_eq!(channels(text, &[], &[]), (7, Some(Written::Line(2))));
+    assert_eq!(channels(text, &env, &[]), (8, Some(Written::Env("EVERWIRE_LIMITS__CHANNELS".into()))));
+    assert_eq!(channels(text, &env, &set), (9, Some(Written::Flag("limits.channels".into()))));
 }
 
 #[test]
@@ -197,7 +200,7 @@ fn the_template_shows_the_defaults() {
     for line in template.lines() {
         let bare = line.strip_prefix("# ").unwrap_or(line);
         if bare.starts_with('[') && bare.ends_with(']') {
-            tokens = bare.contains("tokens") || bare.contains("<");
+            tokens = ["tokens", "tls", "<"].iter().any(|part| bare.contains(part));
             all.push_str(if tokens { "" } else { bare });
         } else if !tokens && bare.split(' ').nth(1) == Some("=") && !bare.ends_with("= \"\"") {
             all.push_str(bare);
@@ -402,4 +405,39 @@ fn a_key_is_compared_whole_and_never_printed() {
         assert!(!key.matches(wrong));
     }
     assert_eq!(format!("{key:?}"), "ApiKey(***)");
+}
+
+#[test]
+fn proxies_and_certificates() {
+    let root = "trusted_proxies = [\"10.0.0.0/8\", \"unix\"]\nforwarded_header = \"Forwarded\"\nproxy_protocol = true\nbase_path = \"/realtime\"\n";
+    let tls = "[tls]\ncert_file = \"c.pem\"\nkey_file = \"/k.pem\"\n";
+    let config = Config::read("conf/f", &format!("{root}{tls}")).unwrap();
+    assert_eq!((config.proxies.trusted.len(), config.proxies.told), (2, Told::Forwarded));
+    assert!(config.proxies.protocol && config.base_path == "/realtime");
+    let files = config.tls.unwrap();
+    assert_eq!((files.cert, files.key), ("conf/c.pem".into(), "/k.pem".into()));
+    let auth = format!("{tls}client_ca_file = \"a.pem\"\nclient_auth = \"optional\"\n");
+    let files = Config::read("f", &auth).unwrap().tls.unwrap();
+    assert_eq!((files.client_ca, files.client_auth), (Some("a.pem".into()), ClientAuth::Optional));
+    for (text, told) in [
+        ("trusted_proxies = [\"10.0.0.0/33\"]", "f:1: trusted_proxies: \"10.0.0.0/33\" names no proxy"),
+        ("proxy_protocol = true", "f:1: proxy_protocol: it is taken from trusted_proxies alone"),
+        ("base_path = \"realtime/\"", "f:1: base_path: write a path such as /realtime"),
+        ("forwarded_header = \"Via\"", "f:1: forwarded_header: \"Via\" is none of"),
+        ("[tls]\ncert_file = \"c\"", "f:1: tls.cert_file: [tls] needs both"),
+        (&format!("{tls}client_auth = \"required\""), "f:1: tls.client_ca_file: client_auth asks"),
+    ] {
+        let faults = Config::read("f", text).unwrap_err().to_string();
+        assert!(faults.starts_with(told), "{faults}");
+    }
+}
+
+#[test]
+fn base_paths() {
+    for (text, kept) in [("/", ""), ("/realtime", "/realtime"), ("/a/b-c.d_e~f", "/a/b-c.d_e~f")] {
+        assert_eq!(read_base_path(text).as_deref(), Ok(kept));
+    }
+    for bad in ["", "realtime", "/realtime/", "//", "/a//b", "/a b", "/a?b", "/../x", "/.", "/%41", "/a:b"] {
+        assert!(read_base_path(bad).is_err(), "{bad}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::section::Section;
-use super::value::Place;
+use super::value::Written;
 use crate::auth::{Algorithm, Demands, Key, Tokens};
 
 /// Where the bytes of a key may stand: in the file itself, in another one, in the environment.
@@ -43,7 +43,7 @@ pub(super) fn read_tokens(section: &mut Section, beside: &Path) -> Tokens {
     Tokens::new(keys, demands)
 }
 
-fn read_key(table: &mut Section, beside: &Path) -> (Option<Key>, Place) {
+fn read_key(table: &mut Section, beside: &Path) -> (Option<Key>, Written) {
     let at = table.place();
     let id = table.text("id", "The `kid` of its tokens; may be left out.", "");
     let id_place = id.as_ref().map_or_else(|| at.clone(), |(_, place)| place.clone());

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Written {
     /// In the file, or nowhere.
     File,
     /// In this line of the file, counted from 1.
@@ -22,7 +22,7 @@ pub enum Place {
 #[derive(Clone, Debug)]
 pub(super) struct Value {
     pub(super) what: What,
-    pub(super) place: Place,
+    pub(super) place: Written,
 }
 
 /// What a value is.
@@ -81,10 +81,10 @@ pub(super) fn read_file(text: &str) -> Result<Table, (usize, String)> {
         let line = error.span().map_or(1, |span| line_of(text, span.start));
         (line, error.message().to_owned())
     })?;
-    Ok(table_of(table.get_ref(), &|at| Place::Line(line_of(text, at))))
+    Ok(table_of(table.get_ref(), &|at| Written::Line(line_of(text, at))))
 }
 
-fn table_of(table: &DeTable<'_>, place: &dyn Fn(usize) -> Place) -> Table {
+fn table_of(table: &DeTable<'_>, place: &dyn Fn(usize) -> Written) -> Table {
     let value = |value: &Spanned<DeValue<'_>>| Value {
         what: what_of(value.get_ref(), place),
         place: place(value.span().start),
@@ -92,7 +92,7 @@ fn table_of(table: &DeTable<'_>, place: &dyn Fn(usize) -> Place) -> Table {
     table.iter().map(|(key, inner)| (key.get_ref().to_string(), value(inner))).collect()
 }
 
-fn what_of(value: &DeValue<'_>, place: &dyn Fn(usize) -> Place) -> What {
+fn what_of(value: &DeValue<'_>, place: &dyn Fn(usize) -> Written) -> What {
     match value {
         DeValue::String(text) => What::Text(text.to_string()),
         DeValue::Integer(n) => What::Number(i64::from_str_radix(n.as_str(), n.radix()).ok()),
@@ -113,7 +113,7 @@ fn what_of(value: &DeValue<'_>, place: &dyn Fn(usize) -> Place) -> What {
 ///
 /// # Errors
 /// The part of the path that is there and is no table.
-pub(super) fn put(table: &mut Table, path: &[String], text: &str, place: &Place) -> Result<(), String> {
+pub(super) fn put(table: &mut Table, path: &[String], text: &str, place: &Written) -> Result<(), String> {
     let (last, above) = path.split_last().expect("a path has a last part");
     let mut table = table;
     for (depth, part) in above.iter().enumerate() {

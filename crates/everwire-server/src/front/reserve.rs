@@ -4,9 +4,10 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use super::listener::Listener;
 
 /// The log tells of it at most so often.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -32,7 +33,7 @@ impl Reserve {
 
     /// Takes the next connection off the queue and turns it away. `false`: that could not be done either, and only time
     /// helps.
-    pub(super) async fn turn_away(&mut self, listener: &TcpListener, why: &io::Error) -> bool {
+    pub(super) async fn turn_away(&mut self, listener: &Listener, why: &io::Error) -> bool {
         self.spare = None;
         // Whoever else waits for a descriptor may be faster; then nothing is taken, and nothing is waited for.
         let taken = tokio::select! {
@@ -43,7 +44,7 @@ impl Reserve {
         let turned = match taken {
             Some((stream, _)) => {
                 self.turned_away += 1;
-                stream.into_std().and_then(|stream| say_full(&stream)).is_ok()
+                stream.into_parts().and_then(|(socket, _)| say_full(&TcpStream::from(socket))).is_ok()
             }
             None => false,
         };
@@ -63,7 +64,7 @@ fn spare() -> Option<File> {
 
 /// What the socket does not take at once is not said. What it was asked is read, because a socket that is closed over
 /// unread bytes throws away what it was to send.
-fn say_full(mut stream: &std::net::TcpStream) -> io::Result<()> {
+fn say_full(mut stream: &TcpStream) -> io::Result<()> {
     let _ = stream.read(&mut [0; 4096]);
     let _ = stream.write(FULL.as_bytes());
     stream.shutdown(std::net::Shutdown::Write)

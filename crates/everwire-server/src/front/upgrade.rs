@@ -14,8 +14,8 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
+use super::stream::Stream;
 use crate::banner::Addresses;
 use crate::http::api;
 use crate::origins;
@@ -79,7 +79,7 @@ pub(super) fn misplaced(site: &Site, request: &Request<Incoming>) -> Response<Bo
 
 fn addresses(site: &Site, headers: &HeaderMap) -> Addresses {
     let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    Addresses::asked_at(host, site.port)
+    Addresses::asked_at(site.config.place(), host, site.port)
 }
 
 fn lines(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
@@ -240,12 +240,15 @@ fn send_on(site: Arc<Site>, request: &mut Request<Incoming>, deflate: Option<Agr
         let Ok(Ok(upgraded)) = tokio::time::timeout(handshake, upgrade).await else {
             return;
         };
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
             tracing::error!("the HTTP library gave back another stream than it was given");
             return;
         };
-        match parts.io.into_inner().into_std() {
-            Ok(stream) => site.hand_over(Arrival { stream, leftover: parts.read_buf, deflate, purpose }),
+        match parts.io.into_inner().into_parts() {
+            Ok((stream, tls)) => {
+                let leftover = parts.read_buf;
+                site.hand_over(Arrival { stream, tls, leftover, deflate, purpose });
+            }
             Err(error) => tracing::warn!(%error, "an upgraded connection was lost"),
         }
     });

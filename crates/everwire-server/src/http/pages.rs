@@ -10,6 +10,8 @@ use include_dir::{Dir, include_dir};
 static ASSETS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../web/assets");
 static DEMOS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../web/demos");
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../sdk/js/src");
+/// What the paths begin with that our pages name.
+const OURS: [&str; 8] = ["/assets/", "/sdk/", "/demos/", "/docs/", "/api/", "/stats", "/echo", "/ws"];
 const HOME: &str = include_str!("../../../../web/index.html");
 
 /// The file behind a path, and its type. The client and what generated pages need are always there; home and the
@@ -44,15 +46,35 @@ fn type_of(path: &str) -> &'static str {
 }
 
 /// The answer for a path that is a page or a part of one.
-pub(super) fn serve(path: &str, pages: bool, headers: &HeaderMap) -> Option<Response<Body>> {
+pub(super) fn serve(path: &str, pages: bool, base: &str, headers: &HeaderMap) -> Option<Response<Body>> {
     let (bytes, kind) = find(path, pages)?;
-    let mut response = respond(bytes.into(), kind, headers);
+    // The client names no path of its own.
+    let names_paths = kind.starts_with("text/") && !path.starts_with("/sdk/");
+    let bytes = if names_paths { below(base, bytes.into()) } else { bytes.into() };
+    let mut response = respond(bytes, kind, headers);
     if path.starts_with("/sdk/") {
         // A module is fetched with CORS, and the client is for pages of other origins too. Whether they may connect
         // is decided where they connect.
         response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     }
     Some(response)
+}
+
+/// The same text, with `base` before each path of ours that stands in it between quotes.
+pub(super) fn below(base: &str, text: Vec<u8>) -> Vec<u8> {
+    let Some(all) = std::str::from_utf8(&text).ok().filter(|_| !base.is_empty()) else { return text };
+    let (mut out, mut rest) = (String::with_capacity(all.len() + 1024), all);
+    while let Some(quote) = rest.find(['"', '\'']) {
+        let (before, from) = rest.split_at(quote + 1);
+        out.push_str(before);
+        let home = before.ends_with("href=\"") && from.starts_with("/\"");
+        if home || OURS.iter().any(|path| from.starts_with(path)) {
+            out.push_str(base);
+        }
+        rest = from;
+    }
+    out.push_str(rest);
+    out.into_bytes()
 }
 
 /// Whether a person is to read the answer: a browser that opens an address says so.
@@ -114,8 +136,23 @@ mod tests {
     #[test]
     fn the_client_is_for_pages_of_every_origin_and_nothing_else_is() {
         for (path, open) in [("/sdk/everwire.js", true), ("/", false), ("/assets/everwire.css", false)] {
-            let response = serve(path, true, &HeaderMap::new()).unwrap();
+            let response = serve(path, true, "", &HeaderMap::new()).unwrap();
             assert_eq!(response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN), open, "{path}");
+        }
+    }
+
+    #[test]
+    fn below_a_path_every_link_leads_below_it() {
+        let text = "<a href=\"/\">x</a> src=\"/assets/a.js\" fetch('/stats') \"/else\" '/ws' + \"x\" \"/\"";
+        let moved =
+            "<a href=\"/r/\">x</a> src=\"/r/assets/a.js\" fetch('/r/stats') \"/else\" '/r/ws' + \"x\" \"/\"";
+        assert_eq!(below("/r", text.into()), moved.as_bytes());
+        assert_eq!(below("/ws", "'/ws'".into()), b"'/ws/ws'");
+        assert_eq!(below("", text.into()), text.as_bytes());
+        for path in ["/", "/demos/echo", "/demos/chat"] {
+            let page = String::from_utf8(below("/r", find(path, true).unwrap().0.into())).unwrap();
+            let led = page.matches("href=\"/").count() + page.matches("src=\"/").count();
+            assert!(led > 5 && led == page.matches("=\"/r/").count(), "{path}: {page}");
         }
     }
 
@@ -137,10 +174,10 @@ mod tests {
 
     #[test]
     fn a_known_tag_brings_no_body() {
-        let first = serve("/", true, &HeaderMap::new()).unwrap();
+        let first = serve("/", true, "", &HeaderMap::new()).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(IF_NONE_MATCH, first.headers()[ETAG].clone());
-        assert_eq!(serve("/", true, &headers).unwrap().status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(serve("/", true, "", &headers).unwrap().status(), StatusCode::NOT_MODIFIED);
         assert_eq!(first.status(), StatusCode::OK);
     }
 }

@@ -15,7 +15,7 @@ use crate::site::Site;
 /// The object. The API's key stands in it only in dev mode, for a page of ours on this machine.
 pub(super) fn stats(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Vec<u8> {
     let host = headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let at = Addresses::asked_at(host, site.port);
+    let at = Addresses::asked_at(site.config.place(), host, site.port);
     let mut addresses = Map::new();
     addresses.insert("home".into(), at.home.into());
     addresses.insert("ws".into(), at.ws.into());

@@ -1,7 +1,7 @@
 //! Where the front leaves connections for a shard.
 
 use std::collections::VecDeque;
-use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use everwire_engine::turn::Peer;
 use everwire_proto::ws::deflate::Agreed;
 use mio::Waker;
+use rustls::ServerConnection;
 use tokio::sync::watch;
 
 use super::gauge::Gauge;
@@ -29,7 +30,9 @@ pub enum Purpose {
 #[derive(Debug)]
 pub struct Arrival {
     /// The socket, non-blocking.
-    pub stream: TcpStream,
+    pub stream: OwnedFd,
+    /// Its TLS, after the handshake.
+    pub tls: Option<Box<ServerConnection>>,
     /// What the HTTP library had read already.
     pub leftover: Bytes,
     /// What was negotiated of permessage-deflate.

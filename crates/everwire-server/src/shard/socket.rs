@@ -1,16 +1,16 @@
 //! The sockets of a shard: a dense table of what the kernel, the decoder and the peer have left unfinished.
 
-use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use everwire_engine::hub::{Carrier, Sent};
 use everwire_proto::ws::Decoder;
-use mio::net::TcpStream;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::echo::Echo;
 use super::intake::Intake;
+use super::seal::{Drained, Seal};
 
 /// The slot in which the node listens to itself; the first that [`Sockets::next_slot`] gives.
 const LOOPBACK: u32 = 0;
@@ -45,10 +45,12 @@ pub(super) struct Rest {
     pub(super) at: usize,
 }
 
-/// One socket.
+/// One socket, whatever its family.
 #[derive(Debug)]
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: OwnedFd,
+    /// `None`: it is plain.
+    seal: Option<Box<Seal>>,
     pub(super) decoder: Decoder,
     pub(super) role: Role,
     pub(super) rest: Option<Box<Rest>>,
@@ -81,9 +83,10 @@ pub(super) enum Got {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, decoder: Decoder, role: Role) -> Self {
+    pub(super) fn new(stream: OwnedFd, seal: Option<Box<Seal>>, decoder: Decoder, role: Role) -> Self {
         Self {
             stream,
+            seal,
             decoder,
             role,
             rest: None,
@@ -101,6 +104,11 @@ impl Socket {
 
     /// Reads once. A short read counts as drained: what comes later is reported anew.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Got {
+        if let Some(seal) = &mut self.seal {
+            let (got, more) = seal.read(&self.stream, buffer, self.peer_shut);
+            self.readable = more;
+            return got;
+        }
         loop {
             match rustix::net::recv(&self.stream, &mut *buffer, RecvFlags::empty()) {
                 Ok((0, _)) => return Got::End,
@@ -121,6 +129,11 @@ impl Socket {
 
     /// Offers bytes to the kernel; how many it took, or `None` when the socket is broken.
     pub(super) fn offer(&mut self, bytes: &[u8]) -> Option<usize> {
+        if let Some(seal) = &mut self.seal {
+            let taken = seal.offer(&self.stream, bytes)?;
+            self.blocked = taken < bytes.len();
+            return Some(taken);
+        }
         loop {
             // Not the C library's call, half of whose instructions are for threads that are cancelled. A peer that is gone
             // raises no signal: Rust's runtime ignores it.
@@ -139,10 +152,26 @@ impl Socket {
         }
     }
 
-    /// Shuts our side; the peer may still send.
-    pub(super) fn shut(&self) {
+    /// The kernel has room, or may have: whether more may be offered. What is sealed and waits goes first; if the socket
+    /// is broken the next offer tells.
+    pub(super) fn has_room(&mut self) -> bool {
+        let full = self.seal.as_mut().is_some_and(|seal| seal.drain(&self.stream) == Drained::Full);
+        self.blocked = full;
+        !full
+    }
+
+    /// Shuts our side; the peer may still send. What it sends is not opened any more.
+    pub(super) fn shut(&mut self) {
+        self.unseal();
         // An error says that the peer is gone, which the next read tells too.
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = rustix::net::shutdown(&self.stream, Shutdown::Write);
+    }
+
+    /// Ends TLS in its own words, without which the peer might think that it was cut off.
+    fn unseal(&mut self) {
+        if let Some(mut seal) = self.seal.take() {
+            seal.close(&self.stream);
+        }
     }
 
     /// Keeps what may not be decoded yet.
@@ -201,12 +230,11 @@ impl Sockets {
 
     /// Closes a socket and frees its slot.
     pub(super) fn remove(&mut self, slot: u32) -> bool {
-        let was = self.slots.get_mut(slot as usize).and_then(Option::take).is_some();
-        if was {
-            self.free.push(slot);
-            self.count -= 1;
-        }
-        was
+        let Some(mut socket) = self.slots.get_mut(slot as usize).and_then(Option::take) else { return false };
+        socket.unseal();
+        self.free.push(slot);
+        self.count -= 1;
+        true
     }
 
     /// What is sent to the first slot was published by the node to itself: the way is open.

@@ -88,7 +88,8 @@ impl Process {
         Self::start(&mut command, Some(file))
     }
 
-    fn start(command: &mut Command, config: Option<Scratch>) -> Self {
+    /// This command, which becomes the server.
+    pub fn start(command: &mut Command, config: Option<Scratch>) -> Self {
         let log = Scratch::new("log", "");
         let stderr = std::fs::File::create(log.path()).unwrap();
         without_ours(command);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use everwire_server::app::{self, Running};
 use everwire_server::config::{ApiKey, Config, History};
+use everwire_server::tls::Tls;
 
 use crate::peer::Peer;
 use crate::wire::Wire;
@@ -38,6 +39,10 @@ pub fn served(text: &str) -> Config {
 impl World {
     fn running(&self) -> &Running {
         self.running.as_ref().unwrap()
+    }
+
+    pub fn tls(&self) -> &Tls {
+        self.running().site.tls.as_ref().unwrap()
     }
 
     pub fn addr(&self) -> SocketAddr {

@@ -21,6 +21,9 @@ pub fn schema(settings: &[Setting]) -> Value {
             place["properties"][*key] = leaf;
         }
     }
+    // The one table that a word may stand for.
+    let tls = root["properties"]["tls"].take();
+    root["properties"]["tls"] = json!({ "anyOf": [{ "const": "proxy" }, tls] });
     root["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     root["title"] = json!("Everwire");
     root
