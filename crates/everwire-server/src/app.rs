@@ -82,6 +82,8 @@ pub struct Signals {
 pub struct Running {
     /// Where it listens, in the order asked.
     pub addrs: Vec<SocketAddr>,
+    /// Where the API has listeners of its own.
+    pub api_addrs: Vec<SocketAddr>,
     /// What it knows.
     pub site: Arc<Site>,
     runtime: Runtime,
@@ -102,14 +104,19 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         .thread_name("front")
         .enable_all()
         .build()?;
-    let listeners = {
+    let mut listeners = Vec::new();
+    let public = {
         let _inside = runtime.enter();
-        listen(&config)?
+        listen(&config.listen, &mut listeners)?;
+        let public = listeners.len();
+        listen(&config.api_listen, &mut listeners)?;
+        public
     };
     for listener in &listeners {
         hold_back(listener, config.unsent_bytes)?;
     }
-    let addrs = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    let mut addrs = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+    let api_addrs = addrs.split_off(public);
     let clock = Clock::start();
     let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(u16::MAX) };
     let desk = Desk::new();
@@ -126,11 +133,14 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let (tickets, told) = (Tickets::default(), Told::default());
     let site = Arc::new(Site { config, node, loopback, clock, port, shards: doors, tickets, desk, told });
     let (stop, stopped) = watch::channel(false);
-    let router = http::router(site.clone());
-    for listener in listeners {
+    // Where the API has listeners of its own, all others answer 404 to it.
+    let everywhere = http::router(site.clone(), api_addrs.is_empty());
+    let with_api = http::router(site.clone(), true);
+    for (at, listener) in listeners.into_iter().enumerate() {
+        let router = if at < public { &everywhere } else { &with_api };
         runtime.spawn(front::accept(listener, site.clone(), router.clone(), stopped.clone()));
     }
-    Ok(Running { addrs, site, runtime, stop, shards: threads, disk })
+    Ok(Running { addrs, api_addrs, site, runtime, stop, shards: threads, disk })
 }
 
 type Parts = (Arc<Node>, Option<Arc<Disk>>);
@@ -206,9 +216,8 @@ fn hold_back(listener: &TcpListener, unsent_bytes: u32) -> io::Result<()> {
 }
 
 /// Binds every address.
-fn listen(config: &Config) -> Result<Vec<TcpListener>, StartError> {
-    let mut listeners: Vec<TcpListener> = Vec::new();
-    for place in &config.listen {
+fn listen(places: &[Listen], listeners: &mut Vec<TcpListener>) -> Result<(), StartError> {
+    for place in places {
         let bound = match place {
             Listen::BothLoopbacks(port) => both_loopbacks(*port, bind),
             Listen::At(addr) => bind(*addr).map(|listener| vec![listener]),
@@ -220,7 +229,7 @@ fn listen(config: &Config) -> Result<Vec<TcpListener>, StartError> {
             Err(error) => return Err(error),
         }
     }
-    Ok(listeners)
+    Ok(())
 }
 
 /// `127.0.0.1` and, where there is one, `[::1]`, on the same port also when any port was asked for.
@@ -349,7 +358,8 @@ mod tests {
         let _inside = runtime.enter();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let place = Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        let config = Config { listen: vec![place, place], ..Config::dev() };
-        assert!(matches!(listen(&config), Err(StartError::Twice(a)) if a.port() == port));
+        assert!(
+            matches!(listen(&[place, place], &mut Vec::new()), Err(StartError::Twice(a)) if a.port() == port)
+        );
     }
 }

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod descriptors;
 pub mod listen;
 pub mod auth;
+pub mod api_key;
 pub mod log;
 pub mod config;
 pub mod cli;

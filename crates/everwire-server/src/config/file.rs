@@ -11,17 +11,13 @@ use toml::de::DeTable;
 
 use crate::listen::NoAddress;
 
+use super::api::{EXAMPLE_KEY, KEY_BYTES, read_api, read_keys};
 use super::section::{Fault, Faults, Section, line_of};
 use super::tokens::read_tokens;
-use super::{ApiKey, Config, History, Mode, read_origin};
+use super::{Config, History, Mode, read_origin};
 
 const U32: u64 = u32::MAX as u64;
 const DAY_MS: u64 = 86_400_000;
-/// A key shorter than this can be guessed.
-const KEY_BYTES: usize = 16;
-/// The key in our example begins so, and is no secret.
-const EXAMPLE_KEY: &str = "change-me";
-
 /// What to write when there is no file yet. The key is made on the spot, so that nobody has the same one.
 const FIRST_FILE: &str =
     "there is no such file. Write one; in this one your backend publishes and everybody may listen:
@@ -112,14 +108,8 @@ fn read_root(mut root: Section<'_>, file: &Path) -> (Config, Vec<Fault>) {
             Err(words) => root.fault("origins", at, words),
         }
     }
-    for (key, at) in root.texts("api_keys") {
-        if key.starts_with(EXAMPLE_KEY) {
-            root.fault("api_keys", at, "this is the key of the example, which everybody knows; write one of your own, such as `openssl rand -hex 16` prints");
-        } else if key.len() < KEY_BYTES {
-            root.fault("api_keys", at, format!("a key has at least {KEY_BYTES} characters"));
-        }
-        config.api_keys.push(ApiKey::new(&key));
-    }
+    read_keys(&mut root, beside, &mut config.api_keys);
+    read_api(&mut root, &mut config);
     let at = root.find("tokens").map_or(0, |tokens| tokens.span().start);
     if let Some(mut tokens) = root.section("tokens") {
         config.tokens = Some(Arc::new(read_tokens(&mut tokens, beside, at)));

@@ -37,6 +37,12 @@ impl fmt::Display for Faults {
     }
 }
 
+/// An element of a list that takes both.
+pub(super) enum Item<'a> {
+    Text(String),
+    Table(Section<'a>),
+}
+
 /// One table on its way to be read.
 pub(super) struct Section<'a> {
     text: &'a str,
@@ -127,6 +133,27 @@ impl<'a> Section<'a> {
             }
         }
         texts
+    }
+
+    /// A list of texts and tables, each with the place where it begins.
+    pub(super) fn items(&mut self, key: &'static str) -> Vec<(Item<'a>, usize)> {
+        let Some(value) = self.find(key) else { return Vec::new() };
+        let Some(array) = value.get_ref().as_array() else {
+            self.expected(key, value, "a list of strings or tables");
+            return Vec::new();
+        };
+        let mut items = Vec::new();
+        for item in array.iter() {
+            let at = item.span().start;
+            match (item.get_ref().as_str(), item.get_ref().as_table()) {
+                (Some(text), _) => items.push((Item::Text(text.to_owned()), at)),
+                (None, Some(table)) => {
+                    items.push((Item::Table(Section::new(self.text, &self.key(key), table)), at));
+                }
+                (None, None) => self.expected(key, item, "a string or a table"),
+            }
+        }
+        items
     }
 
     /// Whether there is such a key, whatever its value.
