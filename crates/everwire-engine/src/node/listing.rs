@@ -51,8 +51,9 @@ impl Node {
             let room = most - page.len();
             if found.len() > room {
                 found.truncate(room);
+                // Of this stripe alone: what was seen last in another one says nothing here.
+                let name = found.last().map_or("", |cell| cell.name.as_str()).into();
                 page.append(&mut found);
-                let name = page.last().map_or("", |cell: &Arc<Cell>| cell.name.as_str()).into();
                 return (page, Some(ChannelCursor { stripe, name }));
             }
             page.append(&mut found);

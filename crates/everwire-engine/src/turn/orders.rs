@@ -119,9 +119,12 @@ impl Turn {
                 && client.is_none_or(|client| session.client == client)
                 && key.flatten().is_none_or(|key| self.hub.is_subscribed(slot, key))
         };
-        let last = (*from as usize + LOOKED_AT).min(self.conns.len());
-        for slot in (0u32..).skip(*from as usize).take_while(|slot| (*slot as usize) < last) {
-            let Some(conn) = self.conns[slot as usize].as_deref().filter(|conn| meant(slot, conn)) else {
+        // A place that somebody made up may be anywhere.
+        let first = *from as usize;
+        let last = first.saturating_add(LOOKED_AT).min(self.conns.len());
+        for (at, conn) in self.conns.iter().enumerate().take(last).skip(first) {
+            let slot = u32::try_from(at).unwrap_or(u32::MAX);
+            let Some(conn) = conn.as_deref().filter(|conn| meant(slot, conn)) else {
                 continue;
             };
             if report.seen.len() == *most {

@@ -317,6 +317,7 @@ mod tests {
         );
         assert_eq!((shown.handshake_ms, shown.shards, shown.echo), (config.handshake_ms, 0, false));
         assert_eq!((shown.body_ms, shown.unsent_bytes), (config.body_ms, config.unsent_bytes));
+        assert_eq!((shown.api_limits, shown.api_listen.len()), (config.api_limits, 0));
         assert!(all.contains("\nstalled_ms = 30_000"), "the comments were not read as keys");
     }
 

@@ -165,6 +165,7 @@ fn a_part_of_the_server_that_is_gone_is_told_as_a_timeout() {
     });
     let backend = Backend::of(&world);
     world.end_shard(1);
-    let refused = backend.refused("refresh", &json!({ "user": "ann", "expires_at": 1 }));
-    assert_eq!(refused, (504, "timeout".to_owned()));
+    let body = json!({ "user": "ann", "expires_at": 1 });
+    crate::world::until("the shard has ended", || backend.send("refresh", &body.to_string()).0 == 504);
+    assert_eq!(backend.refused("refresh", &body), (504, "timeout".to_owned()));
 }
