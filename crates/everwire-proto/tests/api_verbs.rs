@@ -11,6 +11,7 @@ fn sample(field: &Field) -> Value {
     match field.kind {
         Kind::Text { least, .. } => "x".repeat(least.max(1)).into(),
         Kind::Word(words) => words[0].into(),
+        Kind::Client => "AAAAAAAAAAAAAAAA".into(),
         Kind::Channel => "a".into(),
         Kind::Channels => json!(["a"]),
         Kind::Int { least, .. } => least.into(),
@@ -34,6 +35,7 @@ fn refused(field: &Field) -> Vec<Value> {
             all
         }
         Kind::Word(_) => vec![7.into(), "dance".into()],
+        Kind::Client => vec![7.into(), "short".into(), "!".repeat(16).into(), "A".repeat(17).into()],
         Kind::Int { least, most } => {
             let mut all = vec!["1".into(), json!(1.5), json!(-1), (most + 1).into()];
             all.extend((least > 0).then(|| Value::from(least - 1)));

@@ -7,6 +7,7 @@ use super::{Broadcast, Call, Explain, MOST_ITEMS, Paging, Revoke, Verb, Which, W
 use crate::codes::ErrorCode;
 use crate::command::{Command, Publish, Refusal};
 use crate::fields::{self, Fields, Value};
+use crate::ids::ClientId;
 use crate::json;
 use crate::payload::Format;
 
@@ -95,6 +96,9 @@ impl<'a> Reader<'a> {
             Kind::Text { least, most } if !(least..=most).contains(&text.len()) => {
                 let bytes = text.len();
                 Err(format!("`{name}` has {bytes} bytes; it must have {least} to {most}"))
+            }
+            Kind::Client if ClientId::parse(&text).is_none() => {
+                Err(format!("`{name}` must be the `client` of a `connected`: 16 characters of [A-Za-z0-9_-]"))
             }
             Kind::Word(words) if !words.contains(&&*text) => {
                 Err(format!("`{name}` is {}; it must be one of {}", fields::shown(&text), words.join(", ")))

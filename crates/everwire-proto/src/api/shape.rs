@@ -13,6 +13,8 @@ pub enum Kind {
         /// At most.
         most: usize,
     },
+    /// The public id of a client.
+    Client,
     /// One of a few words.
     Word(&'static [&'static str]),
     /// A channel's name.

@@ -22,7 +22,6 @@ const fn text(most: usize) -> Kind {
 const COUNT: Kind = Kind::Int { least: 0, most: MAX_INTEGER };
 /// Names of users, ids of tokens.
 const NAME: Kind = text(255);
-const CLIENT: Kind = Kind::Text { least: 16, most: 16 };
 const PAGE: Kind = Kind::Int { least: 1, most: 1_000 };
 /// A `next` holds a channel's name at most, and a number.
 const CURSOR: Kind = text(300);
@@ -44,7 +43,7 @@ const VOLATILE: Field = may("volatile", Kind::Flag, "Live only: without history 
 const PAYLOAD: Option<Choice> = Some(Choice { of: &["data", "binary"], must: true });
 const WHOM: Option<Choice> = Some(Choice { of: &["user", "client"], must: true });
 const USER: Field = may("user", NAME, "All connections of this user.");
-const BY_CLIENT: Field = may("client", CLIENT, "The connection of this client.");
+const BY_CLIENT: Field = may("client", Kind::Client, "The connection of this client.");
 const MATCHED: Field = must("connections", COUNT, "How many connections are meant by it now.");
 
 /// What `publish` takes, and each item of a `batch`.
@@ -56,13 +55,13 @@ const PUBLISHED: &[Field] = &[
 ];
 
 const SENDER: &[Field] = &[
-    must("client", CLIENT, "Its connection."),
+    must("client", Kind::Client, "Its connection."),
     may("user", NAME, "Its user, unless anonymous."),
     may("info", Kind::Any, "What its token says of it."),
 ];
 
 const MEMBER: &[Field] = &[
-    must("client", CLIENT, "Its connection."),
+    must("client", Kind::Client, "Its connection."),
     may("user", NAME, "Its user, unless anonymous."),
     may("info", Kind::Any, "What its token says of it."),
     may("state", Kind::Any, "What it says of itself."),
@@ -94,7 +93,7 @@ const KNOWN_CHANNEL: &[Field] = &[
 ];
 
 const CONNECTION: &[Field] = &[
-    must("client", CLIENT, "Its public id."),
+    must("client", Kind::Client, "Its public id."),
     may("user", NAME, "Its user, unless anonymous."),
     must("channels", COUNT, "How many channels it is subscribed to."),
     must("connected_ms", COUNT, "How long it is here."),

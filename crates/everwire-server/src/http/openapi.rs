@@ -166,10 +166,15 @@ impl Schemas {
     }
 
     fn of(&self, kind: Kind) -> Value {
-        let channel = || json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^\\S+$" });
+        let channel = || {
+            // No control characters, no white space.
+            let pattern = "^[^\\s\\u0000-\\u001f\\u007f-\\u009f]+$";
+            json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": pattern })
+        };
         match kind {
             Kind::Text { least, most } => json!({ "type": "string", "minLength": least, "maxLength": most }),
             Kind::Word(words) => json!({ "enum": words }),
+            Kind::Client => json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{16}$" }),
             Kind::Channel => channel(),
             Kind::Channels => self.list(&channel()),
             Kind::Int { least, most } => json!({ "type": "integer", "minimum": least, "maximum": most }),
