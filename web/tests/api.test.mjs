@@ -38,7 +38,7 @@ test('the API does what its document says, whatever it is sent', { timeout: PATI
   try {
     const words = [
       '-m', 'schemathesis.cli', '--no-color', 'run', `${server.url}/api/openapi.json`, '--header', `Authorization: Bearer ${KEY}`,
-      '--checks', CHECKS.join(','), '--phases', 'examples,coverage,fuzzing', '--max-examples', '100', '--seed', '1',
+      '--checks', CHECKS.join(','), '--phases', 'examples,coverage,fuzzing', '--max-examples', '50', '--seed', '1',
       '--request-timeout', '10',
     ];
     const run = spawn(schemathesis(), words, { cwd: folder, timeout: PATIENCE_MS });

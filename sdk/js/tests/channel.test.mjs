@@ -383,7 +383,7 @@ test('a subscription that the server makes later is taken up, whatever was asked
   // The server did it before our own question came to its turn.
   w.socket().say({ type: 'error', id: asked.id, code: 'already_subscribed', message: 'm', retryable: false });
   w.socket().say(message('a', 1));
-  assert.deepEqual(seen, ['subscribed', 1]);
+  assert.deepEqual(seen, ['subscribing', 'subscribed', 1]);
   w.socket().say({ type: 'unsubscribed', channel: 'a', code: 'permission_denied', message: 'm', resubscribe: false });
   w.socket().say(message('a', 2));
   assert.deepEqual([seen.at(-1), channel.state], ['failed', 'failed']);
