@@ -1,5 +1,6 @@
 //! Words on the wire: frames, the opening handshake, commands, payloads, ids.
 
+use everwire_proto::api::{self, Verb};
 use everwire_proto::command::{Command, Refusal, Request};
 use everwire_proto::ids::{ClientId, Epoch, SessionKey, is_wire_id};
 use everwire_proto::payload::Data;
@@ -200,6 +201,11 @@ fn in_other_words(request: &Request<'_>, text: &[u8]) {
 
 /// A body of the HTTP API, which need not be text.
 pub fn json_verb(data: &[u8]) {
+    for verb in Verb::ALL {
+        if let Err(refusal) = api::decode(*verb, data) {
+            assert!(refusal.message.len() < 1_000, "what is told stays small");
+        }
+    }
     match json::decode_verb("publish", data) {
         Ok(command) => told(Ok(Request { id: None, command })),
         Err(refusal) => told(Err(refusal)),

@@ -33,6 +33,17 @@ export function python() {
   return path;
 }
 
+/** A Python that has the packages of schemathesis.txt. */
+export function schemathesis() {
+  const path = process.env.EVERWIRE_SCHEMATHESIS;
+  const install = 'python3 -m venv ~/.cache/everwire/schemathesis && '
+    + '~/.cache/everwire/schemathesis/bin/pip install --require-hashes -r web/tests/schemathesis.txt && '
+    + 'export EVERWIRE_SCHEMATHESIS=~/.cache/everwire/schemathesis/bin/python';
+  assert.ok(path, `EVERWIRE_SCHEMATHESIS must name a Python with the package schemathesis: ${install}`);
+  assert.ok(existsSync(path), `EVERWIRE_SCHEMATHESIS=${path} does not exist: ${install}`);
+  return path;
+}
+
 /** Flags with which this Node has a WebSocket of its own. */
 export function flagsForWebSocket() {
   if (typeof globalThis.WebSocket === 'function') return [];

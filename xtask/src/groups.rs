@@ -154,7 +154,8 @@ fn browser_steps(root: &Path, browser: &Browser, binary: &Path) -> Vec<Call> {
             .within("web/tests")
             .with("EVERWIRE_BIN", binary)
             .with("EVERWIRE_CHROMIUM", &browser.chromium)
-            .with("EVERWIRE_PYTHON", &browser.python),
+            .with("EVERWIRE_PYTHON", &browser.python)
+            .with("EVERWIRE_SCHEMATHESIS", &browser.schemathesis),
     ]
 }
 

@@ -19,6 +19,8 @@ pub struct Browser {
     pub chromium: PathBuf,
     /// A Python that has the packages of `web/tests/requirements.txt`.
     pub python: PathBuf,
+    /// A Python that has those of `web/tests/schemathesis.txt`.
+    pub schemathesis: PathBuf,
 }
 
 /// Makes sure that everything is there for the tests in Node, Python and Chromium.
@@ -27,7 +29,8 @@ pub fn for_browser(root: &Path) -> Result<Browser> {
     npm::install(root, "sdk/js")?;
     npm::install(root, "web/tests")?;
     let python = python::install(root, "web/tests/requirements.txt", "import websockets")?;
-    Ok(Browser { chromium: debian::chromium(), python })
+    let schemathesis = python::install(root, "web/tests/schemathesis.txt", "import schemathesis")?;
+    Ok(Browser { chromium: debian::chromium(), python, schemathesis })
 }
 
 /// Makes sure that instructions can be counted.

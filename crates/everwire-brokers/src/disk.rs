@@ -320,6 +320,7 @@ impl Broker for Disk {
                 (Request::Publish(cell.clone(), draft, ticket, now), bytes)
             }
             Ask::History(query) => (Request::History(cell.clone(), query, ticket, now), 0),
+            Ask::Clear => (Request::Clear(cell.clone(), ticket, now), 0),
         };
         if self.queue.ask(request, bytes) {
             Asked::Later
@@ -347,6 +348,10 @@ fn cell_answers(cell: &Arc<Cell>, ask: Ask, now: Now) -> Asked {
         Ask::History(query) => match cell.history(&query, now) {
             Some(page) => Asked::Now(Answer::Page(page)),
             None => Asked::Dead(Ask::History(query)),
+        },
+        Ask::Clear => match cell.clear(now) {
+            Some(position) => Asked::Now(Answer::Cleared(position)),
+            None => Asked::Dead(Ask::Clear),
         },
         Ask::Publish(draft) => match cell.publish(draft, now) {
             Ok(done) => Asked::Now(Answer::Published { position: done.position, duplicate: done.duplicate }),

@@ -3,6 +3,8 @@
 //! Its lock is a leaf: it is held to append or to swap, never while another lock is taken, so it may be taken under
 //! a cell's lock.
 
+mod order;
+
 use std::sync::{Arc, OnceLock, PoisonError};
 
 #[cfg(loom)]
@@ -13,6 +15,8 @@ use std::sync::{Mutex, MutexGuard};
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::ids::ClientId;
 use everwire_proto::position::Position;
+
+pub use self::order::{Listing, Order, ReplyTo, Report, Seen};
 
 use crate::entry::{Entry, MemberNote};
 
@@ -48,6 +52,8 @@ pub enum Answer {
     },
     /// A page of history.
     Page(Page),
+    /// A history was forgotten; nothing before this position is kept.
+    Cleared(Position),
     /// The ask failed. For a publish with `timeout` nobody knows whether it was stored.
     Failed(ErrorCode),
 }
@@ -88,6 +94,10 @@ pub enum Item {
     Resumed(ConnKey),
     /// Connections of this shard are to end.
     Expel(Arc<Expulsion>),
+    /// Something is to be done with connections of this shard, and reported.
+    Order(Arc<Order>, ReplyTo),
+    /// What a shard did for whoever ordered it.
+    Report(u64, Box<Report>),
 }
 
 /// Whose connections end, and how they are told.

@@ -43,6 +43,10 @@ impl Broker for Memory {
                 Some(page) => Asked::Now(Answer::Page(page)),
                 None => Asked::Dead(Ask::History(query)),
             },
+            Ask::Clear => match cell.clear(now) {
+                Some(position) => Asked::Now(Answer::Cleared(position)),
+                None => Asked::Dead(Ask::Clear),
+            },
             Ask::Publish(draft) => match cell.publish(draft, now) {
                 Ok(done) => {
                     Asked::Now(Answer::Published { position: done.position, duplicate: done.duplicate })

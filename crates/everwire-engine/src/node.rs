@@ -1,5 +1,7 @@
 //! What the shards of one node share: its channels, its sessions, its settings.
 
+mod listing;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -8,9 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use everwire_proto::codes::{CloseCode, ErrorCode};
 use everwire_proto::ids::{ClientId, SessionKey};
 
+pub use self::listing::ChannelCursor;
+
 use crate::channel::{Cell, Namespaces, Options, Shared};
 use crate::hashes::{NamedMap, Seeded};
-use crate::inbox::{ConnKey, Expulsion, Inbox, Item};
+use crate::inbox::{ConnKey, Expulsion, Inbox, Item, Order, ReplyTo};
 use crate::limits::{ConnectionLimits, Times};
 use crate::name::ChannelName;
 use crate::plant::{Bug, planted};
@@ -184,6 +188,16 @@ impl Node {
         for inbox in &self.shared.inboxes {
             inbox.push(Item::Expel(expulsion.clone()));
         }
+    }
+
+    /// Has one shard do something with its connections; what it did is reported from its next turn.
+    pub fn order(&self, shard: u16, order: Arc<Order>, reply: ReplyTo) {
+        self.inbox(shard).push(Item::Order(order, reply));
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> u16 {
+        u16::try_from(self.shared.inboxes.len()).unwrap_or(u16::MAX)
     }
 
     /// A number that no other connection of this node's life has.

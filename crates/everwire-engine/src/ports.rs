@@ -35,6 +35,8 @@ pub enum Ask {
     Publish(Draft),
     /// Read the past.
     History(HistoryQuery),
+    /// Forget the past.
+    Clear,
 }
 
 /// What became of an ask.

@@ -10,6 +10,7 @@ mod carry;
 mod ends;
 mod expiry;
 mod loopback;
+mod orders;
 mod subscriptions;
 mod wheel;
 #[cfg(feature = "testing")]
@@ -392,6 +393,9 @@ impl Turn {
                 Item::Answer(number, answer) => self.answered(number, answer, now),
                 Item::Resumed(at) => self.resumed_elsewhere(at, now),
                 Item::Expel(expulsion) => self.expel(&expulsion, now),
+                Item::Order(order, reply) => reply.give(self.obey(&order, now)),
+                // No shard orders anything.
+                Item::Report(..) => {}
             }
         }
         if self.items.is_empty() && self.items.capacity() > 64 * 1024 {

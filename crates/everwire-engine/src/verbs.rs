@@ -7,7 +7,7 @@ use everwire_proto::codes::ErrorCode;
 use everwire_proto::command::{History, Publish};
 use everwire_proto::ids::{ClientId, Epoch};
 use everwire_proto::position::Position;
-use everwire_proto::reply::{HistoryPage, PresencePage};
+use everwire_proto::reply::{HistoryPage, PresencePage, PresenceSummary};
 
 use crate::channel::{Cell, PresenceView};
 use crate::entry::Kind;
@@ -35,7 +35,7 @@ pub fn published(answer: Answer) -> Result<(Option<Position>, bool), Deny> {
     match answer {
         Answer::Published { position, duplicate } => Ok((position, duplicate)),
         Answer::Failed(code) => Err(Deny::failed(code)),
-        Answer::Page(_) => Err(later()),
+        Answer::Page(_) | Answer::Cleared(_) => Err(later()),
     }
 }
 
@@ -74,7 +74,7 @@ impl AskedHistory {
                 Ok(page)
             }
             Answer::Failed(code) => Err(Deny::failed(code)),
-            Answer::Published { .. } => Err(later()),
+            Answer::Published { .. } | Answer::Cleared(_) => Err(later()),
         }
     }
 }
@@ -85,6 +85,25 @@ pub fn history(node: &Node, ask: &History<'_>, now: Now) -> Result<(Arc<Cell>, P
     let answer = asked.answer.take().ok_or_else(later)?;
     let page = asked.page(answer)?;
     Ok((asked.cell, page))
+}
+
+/// Forgets what a channel has kept, for the application's backend. `None`: the answer comes later, under this ticket.
+pub fn ask_clear(node: &Node, channel: &str, ticket: Ticket, now: Now) -> Result<Option<Answer>, Deny> {
+    let options = known_channel(channel, &node.settings.namespaces)?;
+    if options.history.is_none() {
+        return Err(Deny::new(ErrorCode::NotAvailable, format!("{channel} keeps no history")));
+    }
+    let cell = node.cell(channel, options, now)?;
+    ask_broker(node, cell, Ask::Clear, ticket, now)
+}
+
+/// The position before which nothing is kept any more.
+pub fn cleared(answer: Answer) -> Result<Position, Deny> {
+    match answer {
+        Answer::Cleared(position) => Ok(position),
+        Answer::Failed(code) => Err(Deny::failed(code)),
+        Answer::Page(_) | Answer::Published { .. } => Err(later()),
+    }
 }
 
 /// Reads who is there for the application's backend: at most `limit` members after `after`.
@@ -100,6 +119,16 @@ pub fn presence(
         return Err(Deny::new(ErrorCode::NotAvailable, format!("presence is off for {channel}")));
     }
     Ok(node.cell(channel, options, now)?.presence(limit, after))
+}
+
+/// Counts who is there for the application's backend. A channel that nobody uses is not made for it.
+pub fn presence_stats(node: &Node, channel: &str) -> Result<PresenceSummary, Deny> {
+    let options = known_channel(channel, &node.settings.namespaces)?;
+    if !options.presence {
+        return Err(Deny::new(ErrorCode::NotAvailable, format!("presence is off for {channel}")));
+    }
+    let nobody = PresenceSummary { users: 0, clients: 0, version: 0 };
+    Ok(node.find(channel).map_or(nobody, |cell| cell.presence_summary()))
 }
 
 fn ask_broker(

@@ -18,6 +18,11 @@ fn memory() -> Result<(), String> {
 #[test]
 fn the_broker_in_the_process() {
     assert_eq!(memory(), Ok(()));
+    let forgets = conformance::check_clear(&|shared, entropy| {
+        let broker: Arc<dyn Broker> = Arc::new(Memory::new(shared, entropy));
+        (broker, Box::new(|_: Now| ()))
+    });
+    assert_eq!(forgets, Ok(()));
 }
 
 #[test]

@@ -1,15 +1,88 @@
-//! Verbs that the HTTP API has and connections have not.
+//! The HTTP API in words: its verbs as one table, and what a request for each of them says.
+//!
+//! The table is the only place where a verb's name, fields, answer and refusals stand. Routing, the limits of fields, the
+//! OpenAPI document and the table of the protocol's section 8 are made of it.
+
+// Bottom to top: a module uses only those above it in this list.
+mod shape;
+mod table;
+mod read;
 
 use std::borrow::Cow;
 
-use crate::codes::ErrorCode;
-use crate::command::Refusal;
-use crate::fields::Fields;
-use crate::payload::Format;
+pub use self::read::decode;
+pub use self::shape::{Choice, Field, Grant, Kind, Spec};
+pub use self::table::{ERROR, FIELDS_OF_A_PUBLICATION, Verb};
 
-/// What only the application's backend may ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ApiVerb<'a> {
+use crate::command::{History, Publish, Since};
+use crate::payload::Data;
+use crate::secret::Secret;
+
+/// More than so many publications of a batch, or channels of a broadcast, are not even read.
+pub const MOST_ITEMS: usize = 10_000;
+
+/// What the application's backend asks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call<'a> {
+    /// Publishes to one channel.
+    Publish(Publish<'a>),
+    /// Publishes the same to many channels.
+    Broadcast(Broadcast<'a>),
+    /// Publishes many things.
+    Batch(Vec<Publish<'static>>),
+    /// Reads a channel's history.
+    History(History<'a>),
+    /// Forgets a channel's history.
+    HistoryClear {
+        /// The channel.
+        channel: Cow<'a, str>,
+    },
+    /// Asks who is in a channel.
+    Presence {
+        /// The channel.
+        channel: Cow<'a, str>,
+        /// At most so many members.
+        limit: Option<u64>,
+        /// Go on after this member: the `next` of the page before.
+        after: Option<Cow<'a, str>>,
+    },
+    /// Asks how many are in a channel.
+    PresenceStats {
+        /// The channel.
+        channel: Cow<'a, str>,
+    },
+    /// Asks which channels there are.
+    Channels {
+        /// Their names begin so.
+        prefix: Cow<'a, str>,
+        /// How many.
+        page: Paging<'a>,
+    },
+    /// Asks which connections there are.
+    Connections {
+        /// All of these hold.
+        which: Which<'a>,
+        /// How many.
+        page: Paging<'a>,
+    },
+    /// Subscribes connections to a channel.
+    Subscribe {
+        /// Whose.
+        whom: Whom<'a>,
+        /// The channel.
+        channel: Cow<'a, str>,
+        /// Recover from here.
+        since: Option<Since<'a>>,
+        /// Begin with so many of the newest messages.
+        rewind: Option<u64>,
+    },
+    /// Takes connections out of a channel.
+    Unsubscribe {
+        /// Whose.
+        whom: Whom<'a>,
+        /// The channel.
+        channel: Cow<'a, str>,
+    },
     /// Ends connections.
     Disconnect {
         /// Whose.
@@ -21,6 +94,66 @@ pub enum ApiVerb<'a> {
     },
     /// Lets tokens be accepted no more, and ends the connections that have them.
     Revoke(Revoke<'a>),
+    /// Sets when connections end.
+    Refresh {
+        /// Whose.
+        whom: Whom<'a>,
+        /// When, ms since 1970 UTC.
+        expires_at: u64,
+    },
+    /// Asks about the server.
+    Info,
+    /// Asks who may do what, and which rule says so.
+    Explain(Explain<'a>),
+}
+
+/// Fields of `broadcast`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Broadcast<'a> {
+    /// The channels, in the order of the results.
+    pub channels: Vec<Cow<'static, str>>,
+    /// The payload.
+    pub data: Data<'a>,
+    /// The idempotency key, in each of the channels.
+    pub message_id: Option<Cow<'a, str>>,
+    /// Tags.
+    pub tags: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// Live only, no history.
+    pub volatile: bool,
+}
+
+impl Broadcast<'_> {
+    /// What it publishes to one of its channels.
+    pub fn to<'c>(&'c self, channel: &'c str) -> Publish<'c> {
+        let text = |text: &'c Cow<'_, str>| Cow::Borrowed(&**text);
+        Publish {
+            channel: Cow::Borrowed(channel),
+            data: self.data.borrowed(),
+            message_id: self.message_id.as_ref().map(text),
+            tags: self.tags.iter().map(|(key, value)| (text(key), text(value))).collect(),
+            volatile: self.volatile,
+        }
+    }
+}
+
+/// A piece of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paging<'a> {
+    /// At most so many.
+    pub limit: usize,
+    /// Where it begins: the `next` of the page before.
+    pub after: Option<Cow<'a, str>>,
+}
+
+/// Which connections, of those that there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Which<'a> {
+    /// Of this user.
+    pub user: Option<Cow<'a, str>>,
+    /// Of this client.
+    pub client: Option<Cow<'a, str>>,
+    /// Subscribed to this channel.
+    pub channel: Option<Cow<'a, str>>,
 }
 
 /// Whose connections.
@@ -46,97 +179,15 @@ pub enum Revoke<'a> {
     },
 }
 
-impl ApiVerb<'_> {
-    /// Their names in the address.
-    pub const NAMES: [&'static str; 2] = ["disconnect", "revoke"];
-}
-
-/// A close frame's reason, bytes; RFC 6455 section 5.5 leaves 123.
-const REASON_BYTES: usize = 120;
-
-/// The verb `verb`, one of [`ApiVerb::NAMES`], in these fields.
-pub(crate) fn api_verb<'a>(verb: &str, mut f: Fields<'a>) -> Result<ApiVerb<'a>, String> {
-    if let Some(twice) = f.doubled() {
-        return Err(format!("the key {twice:?} stands twice"));
-    }
-    let user = f.text("user")?;
-    if verb == "revoke" {
-        return match (user, f.text("token_id")?) {
-            (Some(user), None) => Ok(ApiVerb::Revoke(Revoke::User(user))),
-            (None, Some(id)) => {
-                Ok(ApiVerb::Revoke(Revoke::Token { id, expires_at: f.integer("expires_at")? }))
-            }
-            _ => Err("`user` or `token_id` must say which tokens; one of them".to_owned()),
-        };
-    }
-    let whom = match (user, f.text("client")?) {
-        (Some(user), None) => Whom::User(user),
-        (None, Some(client)) => Whom::Client(client),
-        _ => return Err("`user` or `client` must say whose connections; one of them".to_owned()),
-    };
-    let code = match f.integer("code")?.map(u16::try_from) {
-        None => None,
-        Some(Ok(code @ 4_000..=4_299)) => Some(code),
-        Some(_) => {
-            return Err("`code` must be from 4000 to 4299, whose ranges tell clients what to do".to_owned());
-        }
-    };
-    Ok(ApiVerb::Disconnect { whom, code, reason: f.short_text("reason", REASON_BYTES)? })
-}
-
-/// Reads the fields of an API verb from a JSON body.
-///
-/// # Errors
-/// A [`Refusal`] without an id.
-pub fn decode<'a>(verb: &str, body: &'a [u8]) -> Result<ApiVerb<'a>, Refusal> {
-    let bad = |message| Refusal { id: None, code: ErrorCode::BadRequest, message };
-    let list = crate::json::read_body(body).map_err(bad)?;
-    api_verb(verb, Fields::new(list, Format::Json, crate::json::read)).map_err(bad)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn verbs_are_read() {
-        let user = Whom::User("ann".into());
-        for (verb, body, read) in [
-            (
-                "disconnect",
-                r#"{"user":"ann"}"#,
-                ApiVerb::Disconnect { whom: user.clone(), code: None, reason: None },
-            ),
-            (
-                "disconnect",
-                r#"{"user":"ann","code":4200,"reason":"moved"}"#,
-                ApiVerb::Disconnect { whom: user, code: Some(4200), reason: Some("moved".into()) },
-            ),
-            ("revoke", r#"{"user":"ann"}"#, ApiVerb::Revoke(Revoke::User("ann".into()))),
-            (
-                "revoke",
-                r#"{"token_id":"t1","expires_at":5}"#,
-                ApiVerb::Revoke(Revoke::Token { id: "t1".into(), expires_at: Some(5) }),
-            ),
-        ] {
-            assert_eq!(decode(verb, body.as_bytes()), Ok(read), "{body}");
-        }
-        for (verb, body) in [
-            ("disconnect", "{}"),
-            ("disconnect", r#"{"user":"ann","client":"x"}"#),
-            ("disconnect", r#"{"user":"ann","code":1000}"#),
-            ("disconnect", r#"{"user":"ann","code":4300}"#),
-            ("disconnect", r#"{"user":"ann","user":"bob"}"#),
-            ("disconnect", r#"{"user":7}"#),
-            ("revoke", "{}"),
-            ("revoke", r#"{"user":"ann","token_id":"x"}"#),
-            ("revoke", r#"{"token_id":"x","expires_at":-1}"#),
-            ("revoke", "[]"),
-        ] {
-            assert_eq!(decode(verb, body.as_bytes()).unwrap_err().code, ErrorCode::BadRequest, "{body}");
-        }
-        let long = format!(r#"{{"user":"ann","reason":"{}"}}"#, "x".repeat(121));
-        assert!(decode("disconnect", long.as_bytes()).is_err());
-        assert!(decode("revoke", b"{\"user\":\"\xff\"}").is_err());
-    }
+/// Fields of `explain`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explain<'a> {
+    /// The token of whoever wants to.
+    pub token: Option<Secret<Cow<'a, str>>>,
+    /// Or only a user, with a token that allows nothing of its own.
+    pub user: Option<Cow<'a, str>>,
+    /// In which channel.
+    pub channel: Cow<'a, str>,
+    /// What, one of the table's words.
+    pub action: Cow<'a, str>,
 }

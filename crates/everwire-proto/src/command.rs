@@ -125,6 +125,20 @@ pub struct Publish<'a> {
     pub volatile: bool,
 }
 
+impl Publish<'_> {
+    /// The same, borrowed from nobody.
+    pub fn into_owned(self) -> Publish<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Publish {
+            channel: own(self.channel),
+            data: self.data.into_owned(),
+            message_id: self.message_id.map(own),
+            tags: self.tags.into_iter().map(|(key, value)| (own(key), own(value))).collect(),
+            volatile: self.volatile,
+        }
+    }
+}
+
 /// Fields of `history`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct History<'a> {

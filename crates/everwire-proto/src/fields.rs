@@ -119,6 +119,20 @@ impl<'a> Fields<'a> {
         Some(self.list.swap_remove(at))
     }
 
+    /// Whether a field is there; null is a value of `data` alone.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.list.iter().any(|f| f.key == key && (key == "data" || f.value != Value::Null))
+    }
+
+    /// The bytes of a list.
+    pub(crate) fn list(&mut self, key: &str) -> Result<Option<Cow<'a, [u8]>>, Bad> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(field) if field.value == Value::Array => Ok(Some(field.raw)),
+            Some(field) => Err(wrong(key, "a list", &field.value)),
+        }
+    }
+
     pub(crate) fn text(&mut self, key: &str) -> Result<Option<Cow<'a, str>>, Bad> {
         match self.take(key).map(|f| f.value) {
             None => Ok(None),
@@ -142,7 +156,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn flag(&mut self, key: &str) -> Result<Option<bool>, Bad> {
+    pub(crate) fn flag(&mut self, key: &str) -> Result<Option<bool>, Bad> {
         match self.take(key).map(|f| f.value) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(flag)),
@@ -167,12 +181,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn since(&mut self, key: &str) -> Result<Option<Since<'a>>, Bad> {
+    pub(crate) fn since(&mut self, key: &str) -> Result<Option<Since<'a>>, Bad> {
         let Some(field) = self.map(key)? else { return Ok(None) };
         since_of(&field.raw, || key.to_owned(), self.format, self.read).map(Some)
     }
 
-    fn channel(&mut self) -> Result<Cow<'a, str>, Bad> {
+    pub(crate) fn channel(&mut self) -> Result<Cow<'a, str>, Bad> {
         self.must_text("channel")
     }
 
@@ -283,7 +297,7 @@ fn binary(value: Value<'_>, format: Format) -> Result<Data<'_>, Bad> {
     }
 }
 
-fn wrong(key: &str, wanted: &str, got: &Value<'_>) -> Bad {
+pub(crate) fn wrong(key: &str, wanted: &str, got: &Value<'_>) -> Bad {
     format!("`{key}` is {}; it must be {wanted}", got.name())
 }
 
@@ -295,7 +309,7 @@ fn clipped(text: &str) -> String {
     }
 }
 
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     format!("{:?}", clipped(text))
 }
 
@@ -408,7 +422,7 @@ pub(crate) fn verb_request<'a>(
     command(verb, fields).map_err(bad)
 }
 
-fn command<'a>(verb: &str, mut f: Fields<'a>) -> Result<Command<'a>, Bad> {
+pub(crate) fn command<'a>(verb: &str, mut f: Fields<'a>) -> Result<Command<'a>, Bad> {
     Ok(match verb {
         "connect" => Command::Connect(Connect {
             token: f.text("token")?.map(Secret),
@@ -429,13 +443,7 @@ fn command<'a>(verb: &str, mut f: Fields<'a>) -> Result<Command<'a>, Bad> {
             max_rate: f.integer("max_rate")?,
         }),
         "unsubscribe" => Command::Unsubscribe { channel: f.channel()? },
-        "publish" => Command::Publish(Publish {
-            channel: f.channel()?,
-            message_id: message_id(&mut f)?,
-            tags: f.tags()?,
-            volatile: f.flag("volatile")?.unwrap_or(false),
-            data: f.data()?,
-        }),
+        "publish" => Command::Publish(publication(f.channel()?, &mut f)?),
         "presence" => {
             Command::Presence { channel: f.channel()?, limit: f.integer("limit")?, after: f.text("after")? }
         }
@@ -450,6 +458,18 @@ fn command<'a>(verb: &str, mut f: Fields<'a>) -> Result<Command<'a>, Bad> {
         "call" => Command::Call { method: f.must_text("method")?, data: f.data()? },
         "ping" => Command::Ping,
         _ => Command::Pong,
+    })
+}
+
+/// What is published to this channel.
+#[inline]
+pub(crate) fn publication<'a>(channel: Cow<'a, str>, f: &mut Fields<'a>) -> Result<Publish<'a>, Bad> {
+    Ok(Publish {
+        channel,
+        message_id: message_id(f)?,
+        tags: f.tags()?,
+        volatile: f.flag("volatile")?.unwrap_or(false),
+        data: f.data()?,
     })
 }
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::codes::ErrorCode;
 use crate::command::{Command, Refusal, Request};
 use crate::encode;
-use crate::fields::{self, Field};
+use crate::fields::{self, Field, Value};
 use crate::payload::Format;
 use crate::reply::Outgoing;
 use crate::text::Scanner;
@@ -56,6 +56,16 @@ pub(crate) fn read(text: &[u8]) -> Result<Vec<Field<'_>>, String> {
         list.push(Field { key, value, raw });
     })?;
     Ok(list)
+}
+
+/// The bytes of each element of a list.
+pub(crate) fn array<'a>(text: &'a [u8], element: impl FnMut(&'a [u8])) -> Result<(), String> {
+    Scanner::new(text).array(element)
+}
+
+/// A value that stands alone, decoded as far as commands need it.
+pub(crate) fn value(text: &[u8]) -> Result<Value<'_>, String> {
+    Scanner::new(text).value()
 }
 
 /// CR and LF can stand only between tokens: inside strings they are escaped.

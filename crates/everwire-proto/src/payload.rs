@@ -44,6 +44,22 @@ impl Data<'_> {
             Data::Binary(b) => Payload::Binary(Bytes::copy_from_slice(b)),
         }
     }
+    /// The same, borrowed from this one.
+    pub fn borrowed(&self) -> Data<'_> {
+        match self {
+            Data::Json(b) => Data::Json(Cow::Borrowed(b)),
+            Data::MsgPack(b) => Data::MsgPack(Cow::Borrowed(b)),
+            Data::Binary(b) => Data::Binary(Cow::Borrowed(b)),
+        }
+    }
+    /// The same, borrowed from nobody.
+    pub fn into_owned(self) -> Data<'static> {
+        match self {
+            Data::Json(b) => Data::Json(Cow::Owned(b.into_owned())),
+            Data::MsgPack(b) => Data::MsgPack(Cow::Owned(b.into_owned())),
+            Data::Binary(b) => Data::Binary(Cow::Owned(b.into_owned())),
+        }
+    }
     /// Bytes of the payload as it came.
     pub fn len(&self) -> usize {
         match self {

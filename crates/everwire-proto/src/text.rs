@@ -155,8 +155,34 @@ impl<'a> Scanner<'a> {
         if self.at == self.text.len() { Ok(()) } else { self.fault("the end expected after the object") }
     }
 
+    /// The whole text as one array: the raw bytes of each element are given.
+    pub(crate) fn array(&mut self, mut element: impl FnMut(&'a [u8])) -> Result<(), Fault> {
+        self.space();
+        self.expect(b'[', "a list expected")?;
+        self.space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+        } else {
+            loop {
+                let start = self.at;
+                self.skip(1)?;
+                element(&self.text[start..self.at]);
+                self.space();
+                match self.peek() {
+                    Some(b',') => self.at += 1,
+                    Some(b']') => break,
+                    _ => return self.fault("`,` or the end of the list expected"),
+                }
+                self.space();
+            }
+            self.at += 1;
+        }
+        self.space();
+        if self.at == self.text.len() { Ok(()) } else { self.fault("the end expected after the list") }
+    }
+
     /// A value of a field, decoded as far as commands need it.
-    fn value(&mut self) -> Result<Value<'a>, Fault> {
+    pub(crate) fn value(&mut self) -> Result<Value<'a>, Fault> {
         Ok(match self.peek() {
             Some(b'"') => self.string_value()?,
             Some(b'{') => {

@@ -102,6 +102,8 @@ pub struct Signals {
 pub struct Running {
     /// Where it listens, in the order asked.
     pub addrs: Vec<SocketAddr>,
+    /// Where the API has listeners of its own.
+    pub api_addrs: Vec<SocketAddr>,
     /// What it knows.
     pub site: Arc<Site>,
     runtime: Runtime,
@@ -127,15 +129,19 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     if let Some(days) = tls.as_ref().and_then(|tls| days_left(tls, clock)) {
         tracing::warn!(days, "the certificate ends soon; put a new one in its place");
     }
-    let listeners = {
+    let mut listeners = Vec::new();
+    let public = {
         let _inside = runtime.enter();
-        listen(&config)?
+        listen(&config.listen, &mut listeners)?;
+        let public = listeners.len();
+        listen(&config.api_listen, &mut listeners)?;
+        public
     };
     for listener in &listeners {
         hold_back(listener, config.unsent_bytes)?;
     }
-    let addrs = listeners.iter().map(Listener::local_addr).collect::<Result<Vec<_>, _>>()?;
-    let addrs: Vec<SocketAddr> = addrs.into_iter().flatten().collect();
+    let (public_addrs, api_addrs) = listeners.split_at(public);
+    let (addrs, api_addrs) = (addrs_of(public_addrs)?, addrs_of(api_addrs)?);
     let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(u16::MAX) };
     let desk = Desk::new();
     let (node, disk) = node(&config, shards, &desk, clock)?;
@@ -152,11 +158,14 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let site =
         Arc::new(Site { config, node, loopback, tls, clock, port, shards: doors, tickets, desk, told });
     let (stop, stopped) = watch::channel(false);
-    let router = http::router(site.clone());
-    for listener in listeners {
+    // Where the API has listeners of its own, all others answer 404 to it.
+    let everywhere = http::router(site.clone(), api_addrs.is_empty());
+    let with_api = http::router(site.clone(), true);
+    for (at, listener) in listeners.into_iter().enumerate() {
+        let router = if at < public { &everywhere } else { &with_api };
         runtime.spawn(front::accept(listener, site.clone(), router.clone(), stopped.clone()));
     }
-    Ok(Running { addrs, site, runtime, stop, shards: threads, disk })
+    Ok(Running { addrs, api_addrs, site, runtime, stop, shards: threads, disk })
 }
 
 /// How many days the certificate is still good, if they are few.
@@ -239,10 +248,9 @@ fn hold_back(listener: &Listener, unsent_bytes: u32) -> io::Result<()> {
 }
 
 /// Binds every address.
-fn listen(config: &Config) -> Result<Vec<Listener>, StartError> {
-    let mut listeners: Vec<Listener> = Vec::new();
+fn listen(places: &[Listen], listeners: &mut Vec<Listener>) -> Result<(), StartError> {
     let mut given = None;
-    for place in &config.listen {
+    for place in places {
         let tcp = |all: Vec<TcpListener>| all.into_iter().map(Listener::Tcp).collect();
         let bound: Result<Vec<Listener>, StartError> = match place {
             Listen::BothLoopbacks(port) => both_loopbacks(*port, bind).map(tcp),
@@ -264,7 +272,13 @@ fn listen(config: &Config) -> Result<Vec<Listener>, StartError> {
             Err(error) => return Err(error),
         }
     }
-    Ok(listeners)
+    Ok(())
+}
+
+/// The addresses of those that have one.
+fn addrs_of(listeners: &[Listener]) -> io::Result<Vec<SocketAddr>> {
+    let addrs = listeners.iter().map(Listener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    Ok(addrs.into_iter().flatten().collect())
 }
 
 /// What was handed over under this name, or all that is left of it. It is asked for once.
@@ -408,7 +422,7 @@ mod tests {
         let _inside = runtime.enter();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let place = Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        let config = Config { listen: vec![place.clone(), place], ..Config::dev() };
-        assert!(matches!(listen(&config), Err(StartError::Twice(a)) if a.port() == port));
+        let places = [place.clone(), place];
+        assert!(matches!(listen(&places, &mut Vec::new()), Err(StartError::Twice(a)) if a.port() == port));
     }
 }

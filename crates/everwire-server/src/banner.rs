@@ -61,7 +61,10 @@ pub fn banner(config: &Config, addrs: &[SocketAddr], warnings: &[String], ready_
         if config.echo {
             line("echo", &at.echo);
         }
-        line("API", &format!("{}/publish", at.api));
+        match config.api_listen.first() {
+            None => line("API", &format!("{}/publish", at.api)),
+            Some(place) => line("API", &format!("http://{place}/api/publish")),
+        }
         if config.mode == Mode::Dev
             && let Some(key) = config.api_keys.first()
         {

@@ -6,6 +6,7 @@ mod setting;
 mod section;
 mod tokens;
 mod namespaces;
+mod api;
 mod fields;
 mod sources;
 mod described;
@@ -31,6 +32,7 @@ pub(crate) use self::fields::fresh_key;
 pub use self::setting::{Fault, Faults, Kind, Setting};
 pub use self::sources::{ENV, Gathered, Sources, describe};
 pub use self::value::Written;
+pub use crate::api_key::ApiKey;
 
 /// The port, unless another one is asked for.
 pub const PORT: u16 = 8765;
@@ -40,11 +42,12 @@ pub const PORT: u16 = 8765;
 /// # Errors
 /// What to write instead.
 pub fn read_origin(text: &str) -> Result<String, String> {
-    if origin::is_well_formed(text) {
+    if origin::is_well_formed(text) || origin::is_pattern(text) {
         return Ok(text.to_owned());
     }
     Err(format!(
-        "{text:?} is no origin; write scheme and host, with a port if it has one and nothing behind it: https://app.example.com"
+        "{text:?} is no origin; write scheme and host, with a port if it has one and nothing behind it: https://app.example.com, \
+         or https://*.example.com for all below that name"
     ))
 }
 
@@ -86,32 +89,18 @@ impl History {
     pub const SYNC_EVERY: Duration = Duration::from_millis(100);
 }
 
-/// A key of the HTTP API. Its `Debug` prints `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey(Box<str>);
-
-impl ApiKey {
-    /// A key from the config.
-    pub fn new(key: &str) -> Self {
-        Self(key.into())
-    }
-
-    /// The key itself; for the banner of dev mode alone.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// Compares in a time that does not tell how much was right.
-    pub fn matches(&self, given: &[u8]) -> bool {
-        let mine = self.0.as_bytes();
-        let differs = mine.iter().zip(given).fold(0u8, |acc, (a, b)| acc | (a ^ b));
-        mine.len() == given.len() && std::hint::black_box(differs) == 0
-    }
+/// Limits of the HTTP API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiLimits {
+    /// Publications of a batch, or channels of a broadcast.
+    pub items: u32,
+    /// Bytes of the body of a batch or a broadcast; at least what a single publish may have.
+    pub body_bytes: u32,
 }
 
-impl std::fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ApiKey(***)")
+impl Default for ApiLimits {
+    fn default() -> Self {
+        Self { items: 1_000, body_bytes: 4 << 20 }
     }
 }
 
@@ -186,6 +175,10 @@ pub struct Config {
     pub pages: bool,
     /// Keys of the HTTP API.
     pub api_keys: Vec<ApiKey>,
+    /// Where the API listens alone; empty: where everything does.
+    pub api_listen: Vec<Listen>,
+    /// Limits of the API.
+    pub api_limits: ApiLimits,
     /// What knows tokens; `None`: no token can be accepted.
     pub tokens: Option<Arc<Tokens>>,
     /// Shards; 0: one per core.
@@ -218,6 +211,8 @@ impl Config {
             echo: true,
             pages: true,
             api_keys: Vec::new(),
+            api_listen: Vec::new(),
+            api_limits: ApiLimits::default(),
             tokens: None,
             shards: 0,
             metrics_open: false,

@@ -5,12 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use everwire_engine::inbox::{Answer, Inbox, Item};
+use everwire_engine::inbox::{Answer, Inbox, Item, ReplyTo, Report};
 use everwire_engine::ports::Ticket;
 use everwire_proto::codes::ErrorCode;
 use tokio::sync::oneshot;
 
-type Waiting = HashMap<u64, oneshot::Sender<Answer>>;
+type Waiting = HashMap<u64, Give>;
+
+/// What one waits for, and the way to it.
+#[derive(Debug)]
+enum Give {
+    Answer(oneshot::Sender<Answer>),
+    Report(oneshot::Sender<Report>),
+}
 
 /// The desk.
 #[derive(Debug)]
@@ -22,11 +29,11 @@ pub struct Desk {
 
 /// One who waits.
 #[derive(Debug)]
-pub struct Waiter<'d> {
+pub struct Waiter<'d, T> {
     desk: &'d Desk,
     /// What the broker is to be asked with.
     pub ticket: Ticket,
-    answer: oneshot::Receiver<Answer>,
+    answer: oneshot::Receiver<T>,
 }
 
 fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
@@ -46,10 +53,19 @@ impl Desk {
             inbox.take(&mut items);
             let mut waiting = lock(&to);
             for item in items {
-                let Item::Answer(number, answer) = item else { continue };
-                if let Some(give) = waiting.remove(&number) {
-                    // Who has gone away meanwhile does not hear it.
-                    let _ = give.send(answer);
+                // Who has gone away meanwhile does not hear it.
+                match item {
+                    Item::Answer(number, answer) => {
+                        if let Some(Give::Answer(give)) = waiting.remove(&number) {
+                            let _ = give.send(answer);
+                        }
+                    }
+                    Item::Report(number, report) => {
+                        if let Some(Give::Report(give)) = waiting.remove(&number) {
+                            let _ = give.send(*report);
+                        }
+                    }
+                    _ => {}
                 }
             }
         });
@@ -62,10 +78,19 @@ impl Desk {
     }
 
     /// A ticket, before anything is asked with it.
-    pub fn wait(&self) -> Waiter<'_> {
+    pub fn wait(&self) -> Waiter<'_, Answer> {
+        self.begin(Give::Answer)
+    }
+
+    /// The same for what a shard reports.
+    pub fn wait_for_report(&self) -> Waiter<'_, Report> {
+        self.begin(Give::Report)
+    }
+
+    fn begin<T>(&self, way: impl FnOnce(oneshot::Sender<T>) -> Give) -> Waiter<'_, T> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (give, answer) = oneshot::channel();
-        lock(&self.waiting).insert(number, give);
+        lock(&self.waiting).insert(number, way(give));
         Waiter { desk: self, ticket: Ticket { shard: Ticket::DESK, number }, answer }
     }
 }
@@ -76,7 +101,19 @@ impl Default for Desk {
     }
 }
 
-impl Waiter<'_> {
+impl Waiter<'_, Report> {
+    /// What the shard is given to report to.
+    pub fn reply_to(&self) -> ReplyTo {
+        ReplyTo { inbox: self.desk.inbox.clone(), number: self.ticket.number }
+    }
+
+    /// The report, if it came in time.
+    pub async fn report(mut self, patience: Duration) -> Option<Report> {
+        tokio::time::timeout(patience, &mut self.answer).await.ok()?.ok()
+    }
+}
+
+impl Waiter<'_, Answer> {
     /// The answer, or that it did not come in time.
     pub async fn answer(mut self, patience: Duration) -> Answer {
         match tokio::time::timeout(patience, &mut self.answer).await {
@@ -86,7 +123,7 @@ impl Waiter<'_> {
     }
 }
 
-impl Drop for Waiter<'_> {
+impl<T> Drop for Waiter<'_, T> {
     fn drop(&mut self) {
         lock(&self.desk.waiting).remove(&self.ticket.number);
     }
@@ -112,6 +149,17 @@ mod tests {
             .block_on(async { (first.answer(Duration::MAX).await, second.answer(Duration::MAX).await) });
         assert!(matches!(first, Answer::Failed(ErrorCode::Internal)), "{first:?}");
         assert!(matches!(second, Answer::Failed(ErrorCode::Overloaded)), "{second:?}");
+    }
+
+    #[test]
+    fn reports_come_to_those_who_ordered() {
+        let desk = Desk::new();
+        let waiter = desk.wait_for_report();
+        waiter.reply_to().give(Report { meant: 3, ..Report::default() });
+        let report = runtime().block_on(waiter.report(Duration::MAX));
+        assert_eq!(report.map(|report| report.meant), Some(3));
+        assert_eq!(runtime().block_on(desk.wait_for_report().report(Duration::ZERO)), None);
+        assert!(lock(&desk.waiting).is_empty());
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod pages;
 mod frame;
 mod errors_page;
 mod stats;
+mod cors;
+mod openapi;
 mod ticket;
 mod health;
 
@@ -21,6 +23,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use axum::middleware::map_response;
 use axum::routing::{any, get};
+use everwire_proto::api::Grant;
 
 use crate::metrics;
 use crate::site::Site;
@@ -29,17 +32,23 @@ use crate::site::Site;
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; \
                       form-action 'self'; frame-ancestors 'none'";
 
-/// All routes.
-pub(crate) fn router(site: Arc<Site>) -> Router {
+/// All routes; those of the API only where it is to be served.
+pub(crate) fn router(site: Arc<Site>, with_api: bool) -> Router {
     let ready = Arc::new(health::Ready::default());
     let mut router = Router::new()
         .route("/health", get(async |State(site): State<Arc<Site>>| health::health(&site)))
         .route("/ready", get(async move |State(site): State<Arc<Site>>| ready.answer(&site).await))
         .route("/metrics", get(metrics))
         .route("/stats", get(stats))
-        .route("/api/{verb}", any(api))
         .route("/ticket", any(ticket))
         .route("/docs/errors", get(errors));
+    if with_api {
+        let document = Arc::new(openapi::document(&site.config));
+        router = router.route("/api/{verb}", any(api)).route(
+            "/api/openapi.json",
+            any(async move |request: Request<Body>| openapi(&document, &request)),
+        );
+    }
     if site.config.echo {
         let page = format!("{}/demos/echo", site.config.base_path);
         router = router.route("/echo", get(async move || see_other(&page)));
@@ -85,10 +94,11 @@ async fn metrics(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response<Body> {
+    let granted = || api::access::caller(&site, peer, &headers)?.must_be_granted(Grant::Metrics);
     if !site.config.metrics_open
-        && let Err((status, deny)) = api::check_key(&site, peer, &headers)
+        && let Err(deny) = granted()
     {
-        return api::refusal(status, &deny);
+        return api::refuse_with(deny);
     }
     let Ok(text) = metrics::render(&site) else {
         return api::refuse(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written");
@@ -118,10 +128,21 @@ async fn api(
 }
 
 async fn ticket(State(site): State<Arc<Site>>, request: Request<Body>) -> Response<Body> {
-    if request.method() != Method::POST {
-        return api::refuse_method("POST");
+    if let Some(preflight) = cors::preflight(&site, &request, "POST") {
+        return preflight;
     }
-    ticket::serve(&site, request.headers())
+    if request.method() != Method::POST {
+        return cors::open(&site, request.headers(), api::refuse_method("POST"));
+    }
+    cors::open(&site, request.headers(), ticket::serve(&site, request.headers()))
+}
+
+/// No secret, so it needs no key.
+fn openapi(document: &Arc<Vec<u8>>, request: &Request<Body>) -> Response<Body> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return api::refuse_method("GET, HEAD");
+    }
+    api::json_answer(StatusCode::OK, document.to_vec())
 }
 
 async fn page(State(site): State<Arc<Site>>, uri: Uri, request: Request<Body>) -> Response<Body> {

@@ -9,6 +9,7 @@ pub mod listen;
 pub mod trust;
 pub mod tls;
 pub mod auth;
+pub mod api_key;
 pub mod log;
 pub mod config;
 pub mod banner;

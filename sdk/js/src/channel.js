@@ -82,6 +82,8 @@ export class Channel extends Emitter {
   /** What `update()` said last; said again after every subscribe. @type {any} */
   #own_state;
   #wanted = false;
+  /** The server subscribed us, once at least. */
+  #by_server = false;
   /** The link that delivers. @type {any} */
   #link = null;
   /** The link that was asked, from the question on. @type {any} */
@@ -203,6 +205,24 @@ export class Channel extends Emitter {
     await this.#request({ type: 'presence_update', state }).catch((error) => {
       if (error.code !== 'disconnected') throw error;
     });
+  }
+
+  /** @internal Whether `connect` should say where we are: the server may subscribe us before we ask. */
+  get resumable() {
+    return this.#by_server && this.#wanted && this.#options.recover !== false && this.position !== null;
+  }
+
+  /**
+   * @internal
+   * @param {any} link
+   * @param {any} subscribed the server has subscribed us, whoever asked it to
+   */
+  given(link, subscribed) {
+    this.#wanted = this.#by_server = true;
+    this.#asked = link;
+    // An answer that is on its way is to a question that settled itself.
+    this.#turn++;
+    this.#subscribed(link, subscribed);
   }
 
   /**

@@ -22,8 +22,9 @@ import { verdict } from './verdict.js';
  * @property {any} [WebSocket] where the runtime has none, the one of the `ws` package
  * @property {Partial<import('./env.js').Env>} [env] another clock, for tests
  *
- * @typedef {{ state: ClientStateEvent, error: EverwireError }} ClientEvents `error`: what the server refused without
- *   being asked for an answer
+ * @typedef {{ state: ClientStateEvent, error: EverwireError, channel: Channel }} ClientEvents `error`: what the server
+ *   refused without being asked for an answer; `channel`: the server subscribed this client to one that was not named
+ *   here yet, and its messages follow: listen to it now
  */
 
 const QUEUE_MAX = 1_000;
@@ -176,7 +177,7 @@ export class Client extends Emitter {
       return;
     }
     if (dial !== this.#dials) return;
-    const hello = { type: 'connect', id: this.#next_id++, token: given, name, heartbeat: true, resume: this.#session };
+    const hello = { type: 'connect', id: this.#next_id++, token: given, name, heartbeat: true, resume: this.#session, since: this.#since() };
     try {
       if (!this.#url) throw new DOMException(LOOKS_LIKE, 'SyntaxError');
       this.#next = new Link(this.#env, new this.#env.WebSocket(this.#url, ['everwire.v1']), hello, this.#owner);
@@ -210,7 +211,10 @@ export class Client extends Emitter {
     this.#state({ state: 'connected', resumed: connected.resumed === true });
     let open = 1;
     const done = () => --open || previous?.close();
+    // First: what the server has subscribed need not be asked for, and its messages follow at once.
+    const given = new Set((connected.subscriptions ?? []).map((/** @type {any} */ one) => this.#appoint(link, one)));
     for (const channel of this.#channels.values()) {
+      if (given.has(channel)) continue;
       open++;
       channel.attach(link, done);
     }
@@ -219,12 +223,35 @@ export class Client extends Emitter {
     for (const command of this.#queue.splice(0)) this.#send(command);
   }
 
+  /** Positions in channels that the server subscribes us to by itself. */
+  #since() {
+    const known = [...this.#channels.values()].flatMap((channel) => (channel.resumable ? [[channel.name, channel.position]] : []));
+    return known.length ? Object.fromEntries(known) : undefined;
+  }
+
+  /**
+   * The server has subscribed us.
+   *
+   * @param {Link} link
+   * @param {any} subscribed
+   * @returns {Channel}
+   */
+  #appoint(link, subscribed) {
+    const known = this.#channels.has(subscribed.channel);
+    const channel = this.channel(subscribed.channel);
+    channel.given(link, subscribed);
+    // Before its messages, so that a listener misses none; and subscribed, so that it asks for nothing.
+    if (!known) this.emit('channel', channel);
+    return channel;
+  }
+
   /**
    * @param {Link} link
    * @param {any} frame
    */
   #push(link, frame) {
-    if (frame.channel !== undefined) this.#channels.get(frame.channel)?.push(link, frame);
+    if (frame.type === 'subscribed') this.#appoint(link, frame);
+    else if (frame.channel !== undefined) this.#channels.get(frame.channel)?.push(link, frame);
     else if (frame.type === 'error') this.emit('error', EverwireError.from(frame));
     else if (frame.type === 'bye' && frame.reconnect && frame.code === 'draining' && link === this.#link) {
       // Over before it is over: the new connection opens first, and takes over.

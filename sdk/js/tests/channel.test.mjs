@@ -345,3 +345,60 @@ test('a listener that throws disturbs nobody, and its error surfaces', (t) => {
   assert.equal(seen.messages.length, 2);
   assert.throws(later.mock.calls[0].arguments[0], { message: 'mine' });
 });
+
+const appointed = (channel, offset, more = {}) => ({ channel, position: { epoch: 'e', offset }, ...more });
+
+test('what the server subscribes us to is listened to without asking, and resumed by connect', () => {
+  const w = world();
+  const named = [];
+  const messages = [];
+  w.client.on('channel', (channel) => {
+    named.push(channel.name);
+    channel.on('message', ({ data, replayed }) => messages.push([data, replayed]));
+  });
+  const socket = w.connected({ subscriptions: [appointed('user:ann', 3)] });
+  assert.deepEqual([named, socket.all('subscribe')], [['user:ann'], []]);
+  assert.equal(w.client.channel('user:ann').state, 'subscribed');
+  socket.say(message('user:ann', 4));
+  w.socket().end(1006);
+  w.clock.advance(20_000);
+  const next = w.socket().open();
+  assert.deepEqual(next.last('connect').since, { 'user:ann': { epoch: 'e', offset: 4 } });
+  next.ready({ subscriptions: [appointed('user:ann', 6, { recovered: true, replaying: 2 })] });
+  for (const offset of [5, 6, 7]) next.say(message('user:ann', offset));
+  assert.deepEqual(next.all('subscribe'), []);
+  assert.deepEqual(messages, [[4, false], [5, true], [6, true], [7, false]]);
+  assert.deepEqual(named, ['user:ann'], 'named once');
+});
+
+test('a subscription that the server makes later is taken up, whatever was asked meanwhile', () => {
+  const w = world();
+  w.connected();
+  const seen = [];
+  const channel = w.client.channel('a');
+  channel.on('state', (event) => seen.push(event.state));
+  channel.on('message', ({ data }) => seen.push(data));
+  const asked = w.socket().last('subscribe');
+  w.socket().say({ type: 'subscribed', ...appointed('a', 0) });
+  // The server did it before our own question came to its turn.
+  w.socket().say({ type: 'error', id: asked.id, code: 'already_subscribed', message: 'm', retryable: false });
+  w.socket().say(message('a', 1));
+  assert.deepEqual(seen, ['subscribing', 'subscribed', 1]);
+  w.socket().say({ type: 'unsubscribed', channel: 'a', code: 'permission_denied', message: 'm', resubscribe: false });
+  w.socket().say(message('a', 2));
+  assert.deepEqual([seen.at(-1), channel.state], ['failed', 'failed']);
+  // The backend may change its mind.
+  w.socket().say({ type: 'subscribed', ...appointed('a', 2) });
+  w.socket().say(message('a', 3));
+  assert.deepEqual(seen.slice(-2), ['subscribed', 3]);
+});
+
+test('a subscription that does not come back by itself is asked for', () => {
+  const w = world();
+  w.connected();
+  w.socket().say({ type: 'subscribed', ...appointed('a', 5) });
+  const socket = again(w);
+  assert.deepEqual(socket.last('subscribe').since, { epoch: 'e', offset: 5 });
+  socket.reply('subscribe', { type: 'error', code: 'permission_denied', message: 'm', retryable: false });
+  assert.equal(w.client.channel('a').state, 'failed');
+});

@@ -279,6 +279,20 @@ impl Index {
         self.live(spot, true);
     }
 
+    /// Everything of a channel is forgotten, up to this offset, which no message has. Its ids are not: what was stored
+    /// once is not stored again. A start finds the hole, and lets go of what stands before it too.
+    pub(super) fn clear(&mut self, slot: u32, offset: u64, segment: u32) {
+        let channel = self.channel(slot);
+        let gone = std::mem::take(&mut channel.spots);
+        channel.bytes = 0;
+        channel.top = offset;
+        channel.given = channel.given.max(offset);
+        self.anchor(slot, segment);
+        for spot in gone {
+            self.live(spot, false);
+        }
+    }
+
     /// The newest record that names a channel's epoch and top stands in this segment.
     pub(super) fn anchor(&mut self, slot: u32, segment: u32) {
         let before = std::mem::replace(&mut self.channel(slot).anchor, segment);

@@ -14,6 +14,7 @@ use super::batch::Place;
 pub(super) enum Request {
     Publish(Arc<Cell>, Draft, Ticket, Now),
     History(Arc<Cell>, HistoryQuery, Ticket, Now),
+    Clear(Arc<Cell>, Ticket, Now),
     Attach(Arc<Cell>, Now),
     Detach(Arc<Cell>),
     /// Records that stand in a segment which is being emptied.

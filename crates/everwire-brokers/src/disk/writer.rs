@@ -55,6 +55,12 @@ enum Staged {
     Top {
         slot: u32,
     },
+    /// A channel that keeps nothing up to this offset.
+    Cleared {
+        slot: u32,
+        offset: u64,
+        ticket: Ticket,
+    },
     Moved {
         moving: Moving,
         at: usize,
@@ -185,6 +191,10 @@ impl Writer {
                     Err(code) => self.answers.give(ticket, Answer::Failed(code)),
                 }
             }
+            Request::Clear(cell, ticket, now) => {
+                self.read_clock(now);
+                self.clear(&cell, ticket, now);
+            }
             Request::Attach(cell, now) => {
                 self.read_clock(now);
                 match self.known(&cell, now) {
@@ -284,6 +294,22 @@ impl Writer {
         });
     }
 
+    /// Takes a number that no message has: a start lets go of what stands before a hole.
+    fn clear(&mut self, cell: &Cell, ticket: Ticket, now: Now) {
+        let slot = match self.slot(cell) {
+            Ok(slot) => slot,
+            Err(code) => return self.answers.give(ticket, Answer::Failed(code)),
+        };
+        let index = self.index.clone();
+        let mut index = lock(&index);
+        let channel = index.channel(slot);
+        channel.given += 1;
+        let offset = channel.given;
+        let head = Head { name: cell.name.as_str(), epoch: channel.epoch, offset, time: now.unix_ms };
+        record::put(&mut self.buffer, &Record::Top { head });
+        self.staged.push(Staged::Cleared { slot, offset, ticket });
+    }
+
     fn stage_moving(&mut self, moving: Moving) {
         let index = self.index.clone();
         let mut index = lock(&index);
@@ -374,6 +400,16 @@ impl Writer {
                     self.answers.give(ticket, Answer::Published { position, duplicate: true });
                 }
                 Staged::Top { slot } => index.anchor(slot, segment),
+                Staged::Cleared { slot, offset, ticket } => {
+                    index.clear(slot, offset, segment);
+                    let channel = index.channel(slot);
+                    let position = channel.at(offset);
+                    if let Some(cell) = channel.listening.clone() {
+                        let missed = cell.cleared(position.clone(), now);
+                        wanted.extend(missed.map(|after| Job::Fill(cell, after, now)));
+                    }
+                    self.answers.give(ticket, Answer::Cleared(position));
+                }
                 Staged::Moved { moving, at } => match moving.from {
                     Some(from) => index.moved(moving.slot, moving.offset, from, place(at)),
                     None => {
@@ -411,6 +447,10 @@ impl Writer {
                 // Perhaps of a message of this batch.
                 Staged::Duplicate { ticket, .. } => self.answers.give(ticket, Answer::Failed(code)),
                 Staged::Top { .. } => {}
+                Staged::Cleared { slot, offset, ticket } => {
+                    index.channel(slot).given = offset - 1;
+                    self.answers.give(ticket, Answer::Failed(code));
+                }
                 Staged::Moved { .. } => self.unmoved = true,
             }
         }

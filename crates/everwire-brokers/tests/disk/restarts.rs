@@ -1,6 +1,8 @@
 //! What a restart finds.
 
 use everwire_brokers::disk::{OpenError, Sync};
+use everwire_engine::inbox::Answer;
+use everwire_engine::ports::Ask;
 
 use crate::rig::{Folder, Store, later, now, settings, with_id};
 
@@ -35,6 +37,28 @@ fn what_is_too_old_is_gone_after_a_restart_but_its_place_is_not() {
         (old.epoch, 2, false),
         "five minutes have passed"
     );
+}
+
+#[test]
+fn what_was_cleared_stays_so() {
+    let folder = Folder::new();
+    let mut store = Store::open(folder.path());
+    store.publish("room", "a");
+    let (second, _) = store.publish_draft("room", with_id("b", "m1"));
+    let cell = store.cell("room");
+    let number = store.ask(&cell, Ask::Clear);
+    let Answer::Cleared(cleared) = store.answer(number) else { panic!("no clearing") };
+    assert_eq!((cleared.offset, &cleared.epoch), (3, &second.epoch));
+    assert_eq!(store.kept("room"), []);
+    drop(store);
+    let mut store = Store::open_with(folder.path(), settings(Sync::Always), later(1_000)).unwrap();
+    let page = store.page("room");
+    assert_eq!((page.entries.len(), &page.position, &page.floor), (0, &cleared, &cleared));
+    assert_eq!(store.publish_draft("room", with_id("b", "m1")), (second, true), "the id is known still");
+    assert_eq!(store.publish("room", "c").offset, 4);
+    drop(store);
+    let mut store = Store::open_with(folder.path(), settings(Sync::Always), later(2_000)).unwrap();
+    assert_eq!(store.kept("room"), [(4, "c".to_owned())], "also where messages follow");
 }
 
 #[test]

@@ -315,6 +315,21 @@ impl Cell {
         self.account(before, state.window.bytes());
     }
 
+    /// Forgets what is kept; the position before which nothing is. `None`: dead. Only for cells numbered here.
+    ///
+    /// It takes a number of its own: what has a number below it is gone for good, also where a cursor still looks for it.
+    pub fn clear(&self, now: Now) -> Option<Position> {
+        let mut state = self.lock();
+        if self.is_dead() {
+            return None;
+        }
+        state.last_used_ms = now.mono_ms;
+        let top = state.window.top();
+        let position = Position { epoch: top.epoch.clone(), offset: top.offset + 1 };
+        self.restart(&mut state, position.clone());
+        Some(position)
+    }
+
     fn trim(&self, state: &mut State, now: Now) {
         if let Some(limits) = &self.options.history {
             let before = state.window.bytes();

@@ -213,6 +213,17 @@ impl Cell {
         self.merge(&mut state, now)
     }
 
+    /// The broker has forgotten everything before this position. Returns the position after which a page is wanted.
+    pub fn cleared(&self, position: Position, now: Now) -> Option<Position> {
+        let mut state = self.lock();
+        let foreign = state.foreign.as_mut().filter(|f| f.live)?;
+        // A page on its way is as old as what is forgotten.
+        foreign.filling = false;
+        foreign.early.retain(|offset, _| *offset > position.offset);
+        self.restart(&mut state, position);
+        self.merge(&mut state, now)
+    }
+
     /// The page could not be read: it is wanted again after the next [`Cell::attached`] or arrival.
     pub fn fill_failed(&self) {
         if let Some(foreign) = &mut self.lock().foreign {

@@ -462,6 +462,7 @@ impl Broker for Link {
             return Asked::Now(Answer::Failed(ErrorCode::Overloaded));
         }
         wire.up.push_back(match ask {
+            Ask::Clear => return Asked::Now(Answer::Failed(ErrorCode::NotAvailable)),
             Ask::Publish(draft) => Request::Publish(cell.clone(), draft, ticket),
             Ask::History(query) => Request::History(cell.clone(), query, ticket),
         });

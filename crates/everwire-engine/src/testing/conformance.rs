@@ -47,6 +47,14 @@ pub fn check(make: Make<'_>) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks that a broker can forget, on a fresh one; not every broker can.
+///
+/// # Errors
+/// How it went wrong.
+pub fn check_clear(make: Make<'_>) -> Result<(), String> {
+    histories_are_cleared(&mut Rig::new(make))
+}
+
 struct Rig {
     shared: Arc<Shared>,
     broker: Arc<dyn Broker>,
@@ -293,6 +301,30 @@ fn ids_are_known(rig: &mut Rig) -> Result<(), String> {
         ensure(!duplicate && position != first.0, || "ids of different publishers met".to_owned())?;
     }
     ensure(texts(&rig.history(&cell, query(10))?).len() == 3, || "not three messages".to_owned())
+}
+
+fn histories_are_cleared(rig: &mut Rig) -> Result<(), String> {
+    let cell = rig.cell("room");
+    rig.listen(&cell, 1)?;
+    let by_id = || Draft { message_id: Some("m1".into()), ..draft("b") };
+    let first = rig.publish_all(&cell, &["a"])?;
+    let second = rig.publish(&cell, by_id())?.0;
+    let asked = rig.ask(&cell, Ask::Clear)?;
+    let cleared = match rig.answer(asked)? {
+        Answer::Cleared(position) => position,
+        other => return Err(format!("a clearing was answered with {other:?}")),
+    };
+    let page = rig.history(&cell, query(10))?;
+    let empty = page.entries.is_empty() && page.position == cleared && page.floor == cleared;
+    ensure(empty, || format!("cleared at {cleared:?}, and history has {page:?}"))?;
+    ensure(rig.publish(&cell, by_id())? == (second, true), || "an id was forgotten with its message".into())?;
+    let third = rig.publish_all(&cell, &["c"])?;
+    let goes_on = third[0].epoch == first[0].epoch && third[0].offset > cleared.offset;
+    ensure(goes_on, || format!("{cleared:?}, then {third:?}"))?;
+    let heard: Vec<_> = rig.heard(1, 3).into_iter().map(|(_, text)| text).collect();
+    ensure(heard == ["a", "b", "c"], || format!("the listener heard {heard:?}"))?;
+    let page = rig.history(&cell, HistoryQuery::page_after(&first[0], 1 << 20))?;
+    ensure(texts(&page) == ["c"], || format!("after the clearing: {page:?}"))
 }
 
 fn volatile_is_live_only(rig: &mut Rig) -> Result<(), String> {

@@ -92,7 +92,7 @@ impl Turn {
                         Err(deny) => self.refuse(slot, id, &deny),
                     },
                     Answer::Failed(code) => self.refuse(slot, id, &Deny::failed(*code)),
-                    Answer::Published { .. } => {}
+                    Answer::Published { .. } | Answer::Cleared(_) => {}
                 }
             }
             Pending::Locate { slot, generation, key } if self.is_conn(slot, generation) => {
@@ -116,7 +116,7 @@ impl Turn {
                 self.reply(slot, id, &published);
             }
             Answer::Failed(code) => self.refuse(slot, id, &Deny::failed(*code)),
-            Answer::Page(_) => {}
+            Answer::Page(_) | Answer::Cleared(_) => {}
         }
     }
 

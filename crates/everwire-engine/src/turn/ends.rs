@@ -163,17 +163,22 @@ impl Turn {
 
     /// Ends the connections of this shard that are meant.
     pub(super) fn expel(&mut self, expulsion: &Expulsion, now: Now) {
-        let meant = |conn: &Conn| match &expulsion.whom {
+        for slot in self.slots_of(&expulsion.whom) {
+            self.end(slot, false, now);
+            self.begin_closing(slot, expulsion.code, &expulsion.reason, 5_000, now);
+        }
+    }
+
+    /// The connections of this shard that are meant.
+    pub(super) fn slots_of(&self, whom: &Expelled) -> Vec<u32> {
+        let meant = |conn: &Conn| match whom {
             Expelled::User(user) => conn.session.user() == Some(user),
             Expelled::Client(client) => conn.session.client == *client,
             Expelled::Token(id) => conn.session.identity.token_id.as_ref() == Some(id),
         };
         let slots = (0u32..).zip(&self.conns);
         let slots = slots.filter(|(_, conn)| conn.as_deref().is_some_and(|c| !c.ended && meant(c)));
-        for slot in slots.map(|(slot, _)| slot).collect::<Vec<_>>() {
-            self.end(slot, false, now);
-            self.begin_closing(slot, expulsion.code, &expulsion.reason, 5_000, now);
-        }
+        slots.map(|(slot, _)| slot).collect()
     }
 
     /// Queues the close frame and starts the time in which it must go out.

@@ -50,7 +50,7 @@ impl Turn {
     }
 
     /// Ends one subscription from this side.
-    fn put_out(&mut self, slot: u32, key: HubKey, because: &UnsubscribeReason<'_>, now: Now) {
+    pub(super) fn put_out(&mut self, slot: u32, key: HubKey, because: &UnsubscribeReason<'_>, now: Now) {
         let Some(cell) = self.hub.cell(key) else { return };
         self.forget_entrance(slot, key);
         self.leave_room(slot, key, now);

@@ -252,7 +252,7 @@ impl Turn {
         }
     }
 
-    fn refuse_joining(
+    pub(super) fn refuse_joining(
         &mut self,
         key: HubKey,
         which: impl Fn(&Joining) -> bool,

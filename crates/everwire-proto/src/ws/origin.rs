@@ -72,14 +72,34 @@ pub fn is_beyond_dns(host: &str) -> bool {
     authority(host, false).is_some_and(|ours| needs_no_dns(&ours.host))
 }
 
+/// What stands behind `*.` in a pattern: the name under which every name is meant.
+fn pattern(text: &str) -> Option<Parsed> {
+    let (scheme, rest) = text.split_once("://*.")?;
+    // One label alone would be every site of a country or a trade.
+    let parsed = parse(&format!("{scheme}://{rest}")).filter(|under| under.host.contains('.'))?;
+    let labels = parsed.host.split('.').all(|label| !label.is_empty());
+    (labels && !needs_no_dns(&parsed.host)).then_some(parsed)
+}
+
+/// Whether this line of a list means that origin: `scheme://host[:port]`, or `scheme://*.host[:port]` for every name
+/// below that host, however deep, and not for the host itself.
+fn means(line: &str, theirs: &Parsed) -> bool {
+    if let Some(one) = parse(line) {
+        return one == *theirs;
+    }
+    let Some(under) = pattern(line) else { return false };
+    let name = theirs.host.strip_suffix(&*under.host).and_then(|name| name.strip_suffix('.'));
+    name.is_some_and(|name| !name.is_empty()) && (theirs.tls, theirs.port) == (under.tls, under.port)
+}
+
 /// Whether an `Origin` may open a connection here: none at all (no browser), this very site, or one of `allowed`
-/// (each `scheme://host[:port]`). `null` is foreign. With `dev` only a `Host` that [`is_beyond_dns`] is this very site,
+/// (each `scheme://host[:port]`, or `scheme://*.host[:port]`). `null` is foreign. With `dev` only a `Host` that [`is_beyond_dns`] is this very site,
 /// and a server that was reached by a loopback name takes every page of this machine, whatever its port: a front end has
 /// a development server of its own.
 pub fn is_allowed(origin: Option<&str>, site: Site<'_>, allowed: &[String], dev: bool) -> bool {
     let Some(origin) = origin else { return true };
     let Some(theirs) = parse(origin) else { return false };
-    if allowed.iter().any(|a| parse(a).is_some_and(|a| a == theirs)) {
+    if allowed.iter().any(|line| means(line, &theirs)) {
         return true;
     }
     let Some(ours) = authority(site.host, site.tls) else { return false };
@@ -90,7 +110,12 @@ pub fn is_allowed(origin: Option<&str>, site: Site<'_>, allowed: &[String], dev:
     theirs == ours
 }
 
-/// Whether a configured origin can be read at all: `scheme://host[:port]`.
+/// Whether a line of the list can be read as a pattern: `scheme://*.host[:port]`.
+pub fn is_pattern(line: &str) -> bool {
+    pattern(line).is_some()
+}
+
+/// Whether an origin can be read at all: `scheme://host[:port]`.
 pub fn is_well_formed(origin: &str) -> bool {
     parse(origin).is_some()
 }
@@ -116,6 +141,53 @@ mod tests {
             ("https://app.example.com:443", "elsewhere:1"),
         ] {
             assert!(check(origin, host, false), "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_means_every_name_below() {
+        let allowed = vec!["https://*.example.com".to_owned(), "http://*.shop.test:8080".to_owned()];
+        let site = Site { host: "elsewhere", tls: false };
+        for (origin, meant) in [
+            ("https://app.example.com", true),
+            ("https://a.b.example.com:443", true),
+            ("HTTPS://App.Example.COM", true),
+            ("http://a.shop.test:8080", true),
+            ("https://example.com", false),
+            ("https://.example.com", false),
+            ("https://badexample.com", false),
+            ("https://app.example.com.evil.test", false),
+            ("http://app.example.com", false),
+            ("https://app.example.com:8443", false),
+            ("https://*.example.com", false),
+            ("https://evil.test/.example.com", false),
+            ("https://evil.test#.example.com", false),
+            ("https://evil.test@app.example.com", false),
+            ("http://a.shop.test", false),
+            ("null", false),
+        ] {
+            assert_eq!(is_allowed(Some(origin), site, &allowed, false), meant, "{origin}");
+        }
+        for line in ["https://*.example.com", "http://*.a.b.c:1"] {
+            assert!(is_pattern(line) && !is_well_formed(line), "{line}");
+        }
+        for line in [
+            "https://*",
+            "https://*.com",
+            "https://*example.com",
+            "https://a.*.com",
+            "*.example.com",
+            "https://*.*.example.com",
+            "https://*.127.0.0.1",
+            "https://*.[::1]",
+            "https://*.example.com/",
+            "https://*..com",
+            "https://*.example.",
+            "ws://*.example.com",
+            "https://*.localhost",
+            "https://example.com",
+        ] {
+            assert!(!is_pattern(line), "{line}");
         }
     }
 

@@ -41,6 +41,7 @@ impl Setting {
             Kind::Word(words) => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", "),
             Kind::Text => "a string".to_owned(),
             Kind::Texts => "a list of strings".to_owned(),
+            Kind::TextsOrTables => "a list of strings or tables".to_owned(),
             Kind::Section | Kind::Optional => "a table".to_owned(),
             Kind::Tables => "a list of tables".to_owned(),
             Kind::Names => "tables by name".to_owned(),

@@ -1,6 +1,5 @@
 //! Every setting but those of namespaces and tokens: its name, what it is for, its limits, and where it goes.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,24 +11,19 @@ use crate::listen::{Listen, NoAddress};
 use crate::tls::{ClientAuth, Files};
 use crate::trust::Told;
 
+use super::api::{EXAMPLE_KEY, read_api, read_keys};
 use super::namespaces::read_namespaces;
 use super::section::Section;
 use super::setting::Book;
 use super::tokens::read_tokens;
 use super::value::Written;
-use super::{ApiKey, Config, History, Mode, read_base_path, read_origin};
+use super::{Config, History, Mode, read_base_path, read_origin};
 
 const U32: u64 = u32::MAX as u64;
 const SECOND: u64 = 1_000;
 pub(super) const DAY: u64 = 86_400 * SECOND;
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
-/// A key shorter than this can be guessed by who tries long enough.
-const KEY_BYTES: usize = 32;
-/// And one shorter than this by anybody.
-const LEAST_KEY_BYTES: usize = 16;
-/// The key in our examples begins so, and is no secret.
-pub(super) const EXAMPLE_KEY: &str = "change-me";
 
 /// Serve mode with an empty file: nothing is allowed.
 fn serve() -> Config {
@@ -47,7 +41,7 @@ pub(crate) fn fresh_key() -> String {
     let mut bits = [0; 16];
     match getrandom::fill(&mut bits) {
         Ok(()) => format!("{:032x}", u128::from_le_bytes(bits)),
-        Err(_) => format!("{EXAMPLE_KEY}, at least {KEY_BYTES} characters"),
+        Err(_) => format!("{EXAMPLE_KEY}, at least 32 characters"),
     }
 }
 
@@ -58,7 +52,7 @@ pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
     let listen_place = listen(&mut root, &mut config);
     read_proxies(&mut root, &mut config);
     origins(&mut root, &mut config);
-    api_keys(&mut root, &mut config, beside);
+    read_keys(&mut root, beside, &mut config.api_keys);
     root.flag(
         "connect_required",
         "The first command must be `connect`, with a token.",
@@ -81,6 +75,7 @@ pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
         &mut config.pages,
     );
     root.number("shards", "Threads that serve sockets; 0: one per core.", &mut config.shards, 0..=1_024);
+    read_api(&mut root, &mut config);
     read_tls(&mut root, beside, &mut config, listen_place);
     root.section("limits", "Limits of each connection.", |limits| read_limits(limits, &mut config));
     root.section("times", "Times of a connection's life.", |times| read_times(times, &mut config));
@@ -98,6 +93,11 @@ pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
     (config, root.end())
 }
 
+/// Whether others than this machine reach it.
+fn is_open(listen: &Listen) -> bool {
+    matches!(listen, Listen::At(addr) if !addr.ip().is_loopback())
+}
+
 /// Where to listen; the place of what can be reached from elsewhere.
 fn listen(root: &mut Section, config: &mut Config) -> Option<Written> {
     let mut listen = Vec::new();
@@ -108,8 +108,7 @@ fn listen(root: &mut Section, config: &mut Config) -> Option<Written> {
     for (address, place) in root.texts("listen", doc, "[\"localhost:8765\"]") {
         match address.parse() {
             Ok(at) => {
-                let reached = matches!(at, Listen::At(addr) if !SocketAddr::ip(&addr).is_loopback());
-                open = open.or(reached.then_some(place));
+                open = open.or(is_open(&at).then_some(place));
                 listen.push(at);
             }
             Err(error) => root.fault("listen", place, NoAddress::to_string(&error)),
@@ -157,7 +156,9 @@ fn read_tls(root: &mut Section, beside: &Path, config: &mut Config, open: Option
                    says that a proxy in front has TLS, so that plain TCP off loopback is meant.";
         root.optional("tls", doc, |tls| config.tls = read_files(tls, beside));
     }
-    if let Some(place) = open.filter(|_| config.tls.is_none() && !config.tls_by_proxy && !root.is_insecure())
+    let of_api = config.api_listen.iter().any(is_open).then(|| root.place());
+    if let Some(place) =
+        open.or(of_api).filter(|_| config.tls.is_none() && !config.tls_by_proxy && !root.is_insecure())
     {
         root.fault(
             "listen",
@@ -197,44 +198,13 @@ fn read_files(tls: &mut Section, beside: &Path) -> Option<Files> {
 }
 
 fn origins(root: &mut Section, config: &mut Config) {
-    let doc = "Pages of these origins may connect, besides those of the server's own origin: `https://app.example.com`.";
+    let doc = "Pages of these origins may connect, and fetch tickets, besides those of the server's own origin. \
+               `https://*.example.com` means every name below example.com, not example.com itself.";
     for (origin, place) in root.texts("origins", doc, "[]") {
         match read_origin(&origin) {
             Ok(origin) => config.origins.push(origin),
             Err(words) => root.fault("origins", place, words),
         }
-    }
-}
-
-fn api_keys(root: &mut Section, config: &mut Config, beside: &Path) {
-    let doc = "Keys of the HTTP API, at least 32 characters each, such as `openssl rand -hex 16` prints. Without one the \
-               API refuses everything.";
-    let mut keys = root.secrets("api_keys", doc);
-    if let Some((path, place)) = root.text("api_keys_file", "More of them: a file with one in each line.", "")
-    {
-        let path = beside.join(path);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-                keys.extend(lines.map(|line| (line.to_owned(), place.clone())));
-            }
-            Err(error) => {
-                root.fault("api_keys_file", place, format!("{} can't be read: {error}", path.display()))
-            }
-        }
-    }
-    let least = if root.is_insecure() { LEAST_KEY_BYTES } else { KEY_BYTES };
-    for (key, place) in keys {
-        if key.starts_with(EXAMPLE_KEY) {
-            root.fault("api_keys", place, "this is the key of the example, which everybody knows; write one of your own, such as `openssl rand -hex 16` prints");
-        } else if key.len() < least {
-            root.fault(
-                "api_keys",
-                place,
-                format!("a key has at least {least} characters, such as `openssl rand -hex 16` prints"),
-            );
-        }
-        config.api_keys.push(ApiKey::new(&key));
     }
 }
 

@@ -242,13 +242,39 @@ impl Section {
         texts
     }
 
-    /// The same, of what nobody may see.
-    pub(super) fn secrets(&mut self, key: &'static str, doc: &'static str) -> Vec<(String, Written)> {
-        let texts = self.texts(key, doc, "[]");
-        if !texts.is_empty() {
+    /// A list of secrets and tables: `read` is given a text with its place, and this table; or none, and the table.
+    pub(super) fn secrets_or_tables(
+        &mut self,
+        key: &'static str,
+        doc: &'static str,
+        mut read: impl FnMut(&mut Self, Option<(String, Written)>),
+    ) {
+        let value = self.take(key);
+        let place = value.as_ref().map(|v| v.place.clone());
+        self.note(key, Kind::TextsOrTables, doc, "[]".to_owned(), place);
+        let Some(value) = value else { return };
+        if !matches!(&value.what, What::List(none) if none.is_empty()) {
             self.told("\"***\"".to_owned());
         }
-        texts
+        if let What::Raw(text) = &value.what
+            && !text.trim_start().starts_with('[')
+        {
+            for (text, place) in self.list(key, value) {
+                read(self, Some((text, place)));
+            }
+            return;
+        }
+        let value = value.cooked();
+        let What::List(items) = value.what else {
+            return self.expected(key, &value, "a list of strings or tables");
+        };
+        for item in items {
+            match item.what {
+                What::Text(text) => read(self, Some((text, item.place))),
+                What::Table(table) => self.inner(self.key(key), table, item.place, |inner| read(inner, None)),
+                _ => self.expected(key, &item, "a string or a table"),
+            }
+        }
     }
 
     fn list(&mut self, key: &str, value: Value) -> Vec<(String, Written)> {

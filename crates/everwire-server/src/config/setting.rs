@@ -61,6 +61,8 @@ pub enum Kind {
     Text,
     /// A list of texts.
     Texts,
+    /// A list of texts, or of tables that say more.
+    TextsOrTables,
     /// A table that may be left out, with its settings behind it.
     Section,
     /// A table whose absence means something.

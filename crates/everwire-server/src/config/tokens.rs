@@ -90,7 +90,7 @@ fn read_key(table: &mut Section, beside: &Path) -> (Option<Key>, Written) {
 }
 
 /// The bytes of a key. What a file or the environment has around them by accident is no part of them.
-fn bytes_of(key: &str, text: &str, beside: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn bytes_of(key: &str, text: &str, beside: &Path) -> Result<Vec<u8>, String> {
     if key.ends_with("_file") {
         let path = beside.join(text);
         let bytes =

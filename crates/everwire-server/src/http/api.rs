@@ -1,31 +1,36 @@
-//! `POST /api/<verb>`: the backend's way in. Protocol section 8.
+//! `POST /api/<verb>`: the backend's way in. Protocol section 8. Which verbs there are, what they take and what they may
+//! be refused with is the table of [`everwire_proto::api`]; here is what they do.
+
+pub(super) mod access;
+mod channels;
+mod connections;
+mod explain;
+mod info;
+mod publish;
+mod tokens;
 
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use everwire_engine::inbox::{Expelled, Expulsion};
-use everwire_engine::session::{Deny, checked_page, member_token};
-use everwire_engine::verbs;
-use everwire_proto::api::{self as words, ApiVerb, Revoke, Whom};
-use everwire_proto::codes::{CloseCode, ErrorCode};
-use everwire_proto::command::Command;
-use everwire_proto::ids::ClientId;
+use everwire_engine::session::Deny;
+use everwire_proto::api::{self as words, Call, Verb};
+use everwire_proto::codes::ErrorCode;
 use everwire_proto::json;
 use everwire_proto::reply::Outgoing;
 use hyper::body::Body as _;
+use serde::Serialize;
 
-use crate::config::Mode;
+use self::access::Caller;
+use crate::config::Config;
 use crate::origins;
 use crate::site::Site;
 
-/// The commands that a backend may send. The other verbs are [`ApiVerb`].
-const COMMANDS: [&str; 3] = ["publish", "history", "presence"];
 /// What a body may have besides a message of full size: channel, key, tags.
 const ENVELOPE_BYTES: usize = 8 * 1024;
 
@@ -69,33 +74,32 @@ async fn run(
         let words = "Content-Type must be application/json";
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, Deny::new(ErrorCode::BadRequest, words)));
     }
-    check_key(site, peer, headers)?;
-    let is_command = COMMANDS.contains(&verb);
-    if !is_command && !ApiVerb::NAMES.contains(&verb) {
-        let verbs = [&COMMANDS[..], &ApiVerb::NAMES].concat().join(", ");
+    let caller = access::caller(site, peer, headers).map_err(of)?;
+    let Some(verb) = Verb::parse(verb) else {
+        let verbs: Vec<_> = Verb::ALL.iter().map(|verb| verb.spec().name).collect();
         return Err(deny(
             ErrorCode::UnknownType,
-            format!("the API has no verb {verb:?}; its verbs are {verbs}"),
+            format!("the API has no verb {verb:?}; its verbs are {}", verbs.join(", ")),
         ));
-    }
-    let limit = site.config.limits.message_bytes as usize + ENVELOPE_BYTES;
+    };
+    caller.must_be_granted(verb.spec().grant).map_err(of)?;
     let patience = Duration::from_millis(site.config.body_ms);
-    let bytes = match tokio::time::timeout(patience, whole(body, limit)).await {
+    let bytes = match tokio::time::timeout(patience, whole(body, most_bytes(&site.config, verb))).await {
         Ok(whole) => whole?,
         Err(_) => {
             let words = format!("the body was not whole after {} ms", patience.as_millis());
             return Err((StatusCode::REQUEST_TIMEOUT, Deny::new(ErrorCode::BadRequest, words)));
         }
     };
-    if is_command {
-        let command = json::decode_verb(verb, &bytes).map_err(|r| deny(r.code, r.message))?;
-        return act(site, command).await.map_err(of);
-    }
-    match words::decode(verb, &bytes).map_err(|r| deny(r.code, r.message))? {
-        ApiVerb::Disconnect { whom, code, reason } => disconnect(site, &whom, code, reason.as_deref()),
-        ApiVerb::Revoke(which) => revoke(site, &which),
-    }
-    .map_err(of)
+    let call = words::decode(verb, &bytes).map_err(|refusal| deny(refusal.code, refusal.message))?;
+    perform(site, &caller, &call).await.map_err(of)
+}
+
+/// Bytes of a body.
+fn most_bytes(config: &Config, verb: Verb) -> usize {
+    let one = config.limits.message_bytes as usize + ENVELOPE_BYTES;
+    let many = config.api_limits.body_bytes as usize;
+    if matches!(verb, Verb::Batch | Verb::Broadcast) { many.max(one) } else { one }
 }
 
 /// All of a body. One that is announced as too large is not asked for.
@@ -117,90 +121,61 @@ async fn whole(mut body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-async fn act(site: &Site, command: Command<'_>) -> Result<Vec<u8>, Deny> {
-    let (node, now) = (&site.node, site.clock.now());
-    let patience = Duration::from_millis(node.settings.times.ask_ms);
-    let mut out = Vec::new();
-    match command {
-        Command::Publish(ask) => {
-            let waiter = site.desk.wait();
-            let answer = match verbs::ask_publish(node, &ask, waiter.ticket, now)? {
-                Some(answer) => answer,
-                None => waiter.answer(patience).await,
-            };
-            let (position, duplicate) = verbs::published(answer)?;
-            json::encode(None, &Outgoing::Published { position: position.as_ref(), duplicate }, &mut out);
-        }
-        Command::History(ask) => {
-            let waiter = site.desk.wait();
-            let mut asked = verbs::ask_history(node, &ask, waiter.ticket, now)?;
-            let answer = match asked.answer.take() {
-                Some(answer) => answer,
-                None => waiter.answer(patience).await,
-            };
-            let page = asked.page(answer)?;
-            json::encode(None, &Outgoing::History(verbs::history_page(&asked.cell.name, &page)), &mut out);
-        }
-        Command::Presence { channel, limit, after } => {
-            let (limit, after) = checked_page(limit, after.as_deref())?;
-            let view = verbs::presence(node, &channel, limit, after.map(|(client, _)| client), now)?;
-            let first = after.map_or(view.summary.version, |(_, version)| version);
-            let next = view.next.map(|client| member_token(client, first));
-            let page = verbs::presence_page(&channel, &view, next.as_deref(), first);
-            json::encode(None, &Outgoing::Presence(page), &mut out);
-        }
-        other => unreachable!("no verb of the API reads as {other:?}"),
+/// The one channel that a call is about, if it is about one.
+fn channel_of<'c>(call: &'c Call<'_>) -> Option<&'c str> {
+    match call {
+        Call::Publish(ask) => Some(&ask.channel),
+        Call::History(ask) => Some(&ask.channel),
+        Call::Explain(ask) => Some(&ask.channel),
+        Call::Connections { which, .. } => which.channel.as_deref(),
+        Call::HistoryClear { channel }
+        | Call::Presence { channel, .. }
+        | Call::PresenceStats { channel }
+        | Call::Subscribe { channel, .. }
+        | Call::Unsubscribe { channel, .. } => Some(channel),
+        Call::Broadcast(_)
+        | Call::Batch(_)
+        | Call::Channels { .. }
+        | Call::Disconnect { .. }
+        | Call::Revoke(_)
+        | Call::Refresh { .. }
+        | Call::Info => None,
     }
-    Ok(out)
 }
 
-fn disconnect(
-    site: &Site,
-    whom: &Whom<'_>,
-    code: Option<u16>,
-    reason: Option<&str>,
-) -> Result<Vec<u8>, Deny> {
-    let whom = match whom {
-        Whom::User(user) => Expelled::User(Box::from(&**user)),
-        Whom::Client(id) => Expelled::Client(ClientId::parse(id).ok_or_else(|| {
-            let words = "`client` must be the `client` of a `connected`: 16 characters of [A-Za-z0-9_-]";
-            Deny::new(ErrorCode::BadRequest, words)
-        })?),
-    };
-    let reason = reason.unwrap_or("the application ended this connection").into();
-    site.node.expel(Expulsion { whom, code: code.unwrap_or(CloseCode::Kicked.code()), reason });
-    Ok(br#"{"type":"disconnected"}"#.to_vec())
-}
-
-fn revoke(site: &Site, which: &Revoke<'_>) -> Result<Vec<u8>, Deny> {
-    let Some(tokens) = &site.config.tokens else {
-        return Err(Deny::new(
-            ErrorCode::NotAvailable,
-            "this server has no keys for tokens, so there is none to revoke",
-        ));
-    };
-    let now = site.clock.now();
-    // First for those who come, then for those who are here: nobody slips in between.
-    let (entered, whom) = match which {
-        Revoke::User(user) => (tokens.revoked.user(user, now), Expelled::User(Box::from(&**user))),
-        Revoke::Token { id, expires_at } => {
-            (tokens.revoked.token(id, *expires_at, now), Expelled::Token(Box::from(&**id)))
+async fn perform(site: &Site, caller: &Caller<'_>, call: &Call<'_>) -> Result<Vec<u8>, Deny> {
+    if let Some(channel) = channel_of(call) {
+        caller.must_be_for(channel)?;
+    }
+    match call {
+        Call::Publish(ask) => publish::one(site, ask).await,
+        Call::Broadcast(ask) => publish::broadcast(site, caller, ask).await,
+        Call::Batch(asks) => publish::batch(site, caller, asks).await,
+        Call::History(ask) => channels::history(site, ask).await,
+        Call::HistoryClear { channel } => channels::history_clear(site, channel).await,
+        Call::Presence { channel, limit, after } => {
+            channels::presence(site, channel, *limit, after.as_deref())
         }
-    };
-    entered.map_err(|full| Deny::new(ErrorCode::LimitExceeded, full.to_string()))?;
-    let (code, reason) = (CloseCode::Unauthorized.code(), "the token was revoked".into());
-    site.node.expel(Expulsion { whom, code, reason });
-    Ok(br#"{"type":"revoked"}"#.to_vec())
+        Call::PresenceStats { channel } => channels::presence_stats(site, channel),
+        Call::Channels { prefix, page } => channels::list(site, caller, prefix, page),
+        Call::Connections { which, page } => connections::list(site, caller, which, page).await,
+        Call::Subscribe { whom, channel, since, rewind } => {
+            connections::subscribe(site, whom, channel, since.as_ref(), *rewind).await
+        }
+        Call::Unsubscribe { whom, channel } => connections::unsubscribe(site, whom, channel).await,
+        Call::Disconnect { whom, code, reason } => {
+            connections::disconnect(site, whom, *code, reason.as_deref())
+        }
+        Call::Refresh { whom, expires_at } => connections::refresh(site, whom, *expires_at).await,
+        Call::Revoke(which) => tokens::revoke(site, which),
+        Call::Info => Ok(info::info(site)),
+        Call::Explain(ask) => Ok(explain::explain(site, ask)),
+    }
 }
 
-/// Whether a request needs no key: dev mode, from this machine, to a name of this machine. A foreign name that
-/// points here (DNS rebinding) is not ours.
-pub(super) fn is_local(site: &Site, peer: IpAddr, headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let name =
-        host.rsplit_once(':').filter(|(_, p)| p.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(n, _)| n);
-    let ours = name.eq_ignore_ascii_case("localhost") || matches!(name, "127.0.0.1" | "[::1]");
-    site.config.mode == Mode::Dev && peer.to_canonical().is_loopback() && ours
+/// An answer in JSON.
+fn written(answer: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(answer).expect("an answer has text for keys, and no number that JSON lacks")
 }
 
 /// What stands behind `Bearer` in `Authorization`.
@@ -209,28 +184,18 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
 }
 
-pub(super) fn check_key(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Refusal> {
-    match bearer(headers).or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes)) {
-        // All keys are compared, so that the time does not tell which one it was.
-        Some(key) if site.config.api_keys.iter().fold(false, |yes, k| yes | k.matches(key)) => Ok(()),
-        Some(_) => Err(deny(ErrorCode::Unauthorized, "this API key is not known here")),
-        None if is_local(site, peer.ip(), headers) => Ok(()),
-        None => {
-            let words = "an API key is needed: send `Authorization: Bearer <key>` or `X-API-Key: <key>`";
-            Err(deny(ErrorCode::Unauthorized, words))
-        }
+fn error_of(deny: &Deny) -> Outgoing<'_> {
+    Outgoing::Error {
+        code: deny.code,
+        message: &deny.message,
+        retry_after_ms: deny.retry_after_ms,
+        position: deny.position.as_ref(),
     }
 }
 
 pub(super) fn refusal(status: StatusCode, deny: &Deny) -> Response<Body> {
     let mut out = Vec::new();
-    let error = Outgoing::Error {
-        code: deny.code,
-        message: &deny.message,
-        retry_after_ms: deny.retry_after_ms,
-        position: deny.position.as_ref(),
-    };
-    json::encode(None, &error, &mut out);
+    json::encode(None, &error_of(deny), &mut out);
     let mut response = json_answer(status, out);
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

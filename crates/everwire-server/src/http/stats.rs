@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use axum::http::header::HOST;
 use serde_json::{Map, Value, json};
 
-use super::api::is_local;
+use super::api::access::is_local;
 use crate::banner::Addresses;
 use crate::origins;
 use crate::site::Site;
@@ -22,7 +22,9 @@ pub(super) fn stats(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Vec<u
     if site.config.echo {
         addresses.insert("echo".into(), at.echo.into());
     }
-    addresses.insert("api".into(), at.api.into());
+    if site.config.api_listen.is_empty() {
+        addresses.insert("api".into(), at.api.into());
+    }
     let ours = is_local(site, peer.ip(), headers) && origins::are_admitted(site, headers);
     if let Some(key) = site.config.api_keys.first().filter(|_| ours) {
         addresses.insert("key".into(), key.reveal().into());

@@ -51,7 +51,7 @@ fn each_bad_api_request_gets_its_code_and_status() {
     let (head, error) =
         world.http("POST", "/api/presence", JSON, r#"{"channel":"news","after":"no page's"}"#);
     assert!(head.starts_with("http/1.1 400") && error.contains("`after` must be"), "{head}{error}");
-    for verb in ["dance", "subscribe", "ping"] {
+    for verb in ["dance", "connect", "ping"] {
         let (head, error) = world.http("POST", &format!("/api/{verb}"), JSON, "{}");
         assert!(head.starts_with("http/1.1 400") && error.contains("unknown_type"), "{verb}: {head}{error}");
     }

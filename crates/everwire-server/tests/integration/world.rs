@@ -64,9 +64,19 @@ impl World {
         Peer::session(self.addr())
     }
 
+    /// Where the API has a listener of its own.
+    pub fn api_addr(&self) -> SocketAddr {
+        self.running().api_addrs[0]
+    }
+
     /// One HTTP request; the head and the body of the answer.
     pub fn http(&self, method: &str, path: &str, lines: &str, body: &str) -> (String, String) {
-        let mut client = self.dial();
+        Self::http_at(self.addr(), method, path, lines, body)
+    }
+
+    /// The same, to some address.
+    pub fn http_at(addr: SocketAddr, method: &str, path: &str, lines: &str, body: &str) -> (String, String) {
+        let mut client = Wire::dial(addr);
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{lines}\r\n",
             body.len()

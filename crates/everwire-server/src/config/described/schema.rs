@@ -57,6 +57,9 @@ fn leaf(setting: &Setting) -> Value {
         Kind::Word(words) => json!({ "enum": words }),
         Kind::Text => json!({ "type": "string", "minLength": 1 }),
         Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Kind::TextsOrTables => {
+            json!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, { "type": "object" }] } })
+        }
         Kind::Section | Kind::Optional => object(setting.doc),
         Kind::Tables => json!({ "type": "array", "items": object(setting.doc) }),
         Kind::Names => {
