@@ -275,7 +275,7 @@ a reply to each            100       100       101   1.02  met
         assert_eq!(names, ["S1", "S5"]);
         assert_eq!(of(&[]).unwrap().len(), GOALS.len());
         assert!(
-            of(&["S16"]).unwrap_err().to_string().starts_with("there is no goal \"S16\": the names are S1 ")
+            of(&["S99"]).unwrap_err().to_string().starts_with("there is no goal \"S99\": the names are S1 ")
         );
     }
 
@@ -293,9 +293,9 @@ a reply to each            100       100       101   1.02  met
         book.goals.insert("S1".to_owned(), measured);
         let all = chosen(&[]).unwrap();
         let count = |resume, commit| left(&book, &all, resume, commit).map(|goals| goals.len());
-        assert_eq!(count(false, Some("abc")).unwrap(), 15);
-        assert_eq!(count(true, Some("abc")).unwrap(), 14);
-        assert_eq!(count(true, Some("abd")).unwrap(), 15);
+        assert_eq!(count(false, Some("abc")).unwrap(), GOALS.len());
+        assert_eq!(count(true, Some("abc")).unwrap(), GOALS.len() - 1);
+        assert_eq!(count(true, Some("abd")).unwrap(), GOALS.len());
         assert!(count(true, None).is_err());
     }
 }

@@ -158,3 +158,93 @@ impl Seal {
         let _ = self.drain(socket);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
+
+    use super::*;
+
+    /// A seal, its socket, and a client at the other end; their handshake is over.
+    fn pair() -> (Seal, OwnedFd, ClientConnection, UnixStream) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let cert = made.cert.der().clone();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.clone()).unwrap();
+        let ours = ServerConfig::builder_with_provider(provider.clone());
+        let ours = ours.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let theirs = ClientConfig::builder_with_provider(provider);
+        let theirs = theirs.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        let mut server =
+            ServerConnection::new(Arc::new(ours.with_single_cert(vec![cert], key).unwrap())).unwrap();
+        let theirs = Arc::new(theirs.with_no_client_auth());
+        let mut client = ClientConnection::new(theirs, "localhost".try_into().unwrap()).unwrap();
+        while server.is_handshaking() || client.is_handshaking() {
+            let mut bytes = Vec::new();
+            client.write_tls(&mut bytes).unwrap();
+            server.read_tls(&mut &bytes[..]).unwrap();
+            server.process_new_packets().unwrap();
+            let mut bytes = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut bytes).unwrap();
+            }
+            let mut bytes = &bytes[..];
+            while !bytes.is_empty() {
+                client.read_tls(&mut bytes).unwrap();
+                client.process_new_packets().unwrap();
+            }
+        }
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        far.set_nonblocking(true).unwrap();
+        (Seal::new(server), near.into(), client, far)
+    }
+
+    /// What the client can read now.
+    fn hear(client: &mut ClientConnection, socket: &mut UnixStream, heard: &mut Vec<u8>) {
+        while client.read_tls(socket).is_ok_and(|n| n > 0) {
+            client.process_new_packets().unwrap();
+            let _ = client.reader().read_to_end(heard);
+        }
+    }
+
+    /// Offers of all sizes to a kernel that is full most of the time: what was taken whole has left, nothing is lost and
+    /// nothing comes twice.
+    #[test]
+    fn what_counts_as_taken_has_left() {
+        let (mut seal, socket, mut client, mut far) = pair();
+        let (mut said, mut heard) = (Vec::new(), Vec::new());
+        let (mut whole, mut short) = (0, 0);
+        for (at, length) in
+            [2, 100, 16_384, 16_385, 3, 70_000, 32_768, 300_000].into_iter().cycle().take(80).enumerate()
+        {
+            let offered: Vec<u8> = (0..length).map(|byte| ((byte * 31 + at) % 253) as u8).collect();
+            said.extend_from_slice(&offered);
+            let mut rest = &offered[..];
+            while !rest.is_empty() {
+                let taken = seal.offer(&socket, rest).unwrap();
+                if taken == rest.len() {
+                    assert!(!seal.tls.wants_write(), "something waits, and nobody knows");
+                    whole += 1;
+                } else {
+                    short += 1;
+                    // Somebody reads, and the kernel tells of room.
+                    hear(&mut client, &mut far, &mut heard);
+                    assert_ne!(seal.drain(&socket), Drained::Broken);
+                }
+                rest = &rest[taken..];
+            }
+        }
+        hear(&mut client, &mut far, &mut heard);
+        assert!(heard == said, "{} bytes heard of {}", heard.len(), said.len());
+        assert!(whole == 80 && short >= 10, "{whole} {short}");
+        drop(far);
+        assert_eq!(seal.offer(&socket, b"x"), None, "it is broken");
+    }
+}

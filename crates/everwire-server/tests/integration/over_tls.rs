@@ -245,6 +245,9 @@ fn the_server_says_goodbye() {
     let (world, pair) = sealed_world(|_| {});
     let mut session = Sealed::session(world.addr(), &pair.client());
     let mut echo = Sealed::open(world.addr(), &pair.client(), "/echo");
+    // An answer shows that it is with its shard, which says the goodbye.
+    echo.raw(&frame(Opcode::Text, b"here"));
+    assert_eq!(echo.frame().1, b"Server received: here");
     let stopping = std::thread::spawn(move || world.stop());
     for sealed in [&mut session, &mut echo] {
         let (said, ended) = sealed.read_to_end();
