@@ -117,3 +117,36 @@ fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// What finds no fault in anything proves nothing.
+#[test]
+fn an_answer_that_is_not_as_the_document_says_is_found() {
+    let document =
+        serde_json::json!({ "open": { "type": "object", "additionalProperties": { "type": "string" } } });
+    let schema = serde_json::json!({
+        "type": "object",
+        "properties": {
+            "type": { "const": "one" },
+            "count": { "type": "integer" },
+            "words": { "type": "array", "items": { "enum": ["a", "b"] } },
+            "tags": { "$ref": "#/open" },
+            "either": { "oneOf": [{ "type": "boolean" }, { "type": "string", "maxLength": 2 }] },
+        },
+        "required": ["type"],
+        "additionalProperties": false,
+    });
+    for (text, good) in [
+        (r#"{"type":"one"}"#, true),
+        (r#"{"type":"one","count":7,"words":["a"],"tags":{"k":"v"},"either":"ab"}"#, true),
+        (r#"{"type":"two"}"#, false),
+        (r#"{"count":7}"#, false),
+        (r#"{"type":"one","more":1}"#, false),
+        (r#"{"type":"one","count":-7}"#, false),
+        (r#"{"type":"one","words":["c"]}"#, false),
+        (r#"{"type":"one","tags":{"k":1}}"#, false),
+        (r#"{"type":"one","either":"abc"}"#, false),
+        ("[]", false),
+    ] {
+        assert_eq!(fits(&document, &schema, &serde_json::from_str(text).unwrap()).is_ok(), good, "{text}");
+    }
+}
