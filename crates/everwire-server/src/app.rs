@@ -24,6 +24,7 @@ use crate::auth::Tickets;
 use crate::clock::Clock;
 use crate::config::{Config, History, PORT};
 use crate::desk::Desk;
+use crate::gate::Gate;
 use crate::listen::Listen;
 use crate::shard::{self, Intake};
 use crate::site::Site;
@@ -124,7 +125,9 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     }
     let port = addrs.first().map_or(PORT, SocketAddr::port);
     let (tickets, told) = (Tickets::default(), Told::default());
-    let site = Arc::new(Site { config, node, loopback, clock, port, shards: doors, tickets, desk, told });
+    let gate = Gate::new(config.handshakes_per_second.saturating_mul(shards.into()));
+    let site =
+        Arc::new(Site { config, node, loopback, clock, port, shards: doors, tickets, desk, told, gate });
     let (stop, stopped) = watch::channel(false);
     let router = http::router(site.clone());
     for listener in listeners {
@@ -137,7 +140,12 @@ type Parts = (Arc<Node>, Option<Arc<Disk>>);
 
 fn node(config: &Config, shards: u16, desk: &Desk, clock: Clock) -> Result<Parts, StartError> {
     let inboxes = (0..shards).map(|_| Arc::new(Inbox::new(config.node_limits.inbox_bytes))).collect();
-    let shared = Arc::new(Shared { inboxes, limits: config.node_limits, history_bytes: 0.into() });
+    let shared = Arc::new(Shared {
+        inboxes,
+        limits: config.node_limits,
+        history_bytes: 0.into(),
+        message_ids: 0.into(),
+    });
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     everwire_engine::hashes::seed([entropy.bits(), entropy.bits()]);
     let settings = Settings {

@@ -123,7 +123,7 @@ async fn answer(
         return Ok(last(api::refuse_method("GET, HEAD, POST")));
     }
     if let Some(door) = upgrade::door(&site, &request) {
-        return Ok(upgrade::answer(&site, door, &mut request));
+        return Ok(upgrade::answer(&site, door, peer.ip(), &mut request));
     }
     if upgrade::is_misplaced(&request) {
         return Ok(upgrade::misplaced(&site, &request));

@@ -316,6 +316,7 @@ impl Shard {
         };
         let decoder = Decoder::server(Limits { message_bytes }, arrival.deflate.is_some());
         let mut socket = Socket::new(stream, decoder, role);
+        socket.place = Some(arrival.place);
         if !arrival.leftover.is_empty() {
             socket.rest = Some(Box::new(Rest { bytes: arrival.leftover.to_vec(), at: 0 }));
         }

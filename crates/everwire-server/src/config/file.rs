@@ -10,6 +10,7 @@ use everwire_engine::channel::{Access, HistoryLimits, Namespaces, OnSlow, Option
 use toml::de::DeTable;
 
 use crate::listen::NoAddress;
+use crate::schema;
 
 use super::section::{Fault, Faults, Section, line_of};
 use super::tokens::read_tokens;
@@ -151,6 +152,7 @@ fn read_root(mut root: Section<'_>, file: &Path) -> (Config, Vec<Fault>) {
         for (name, mut section) in all.sections() {
             let mut options = read_namespace(&mut section, config.limits.message_bytes);
             read_owner(&mut section, &mut options, name == "default");
+            read_measure(&mut section, &mut options, beside);
             let options = Arc::new(options);
             root.join(section.end());
             if name == "default" {
@@ -189,6 +191,15 @@ fn read_limits(section: &mut Section<'_>, config: &mut Config) {
     let limits = &mut config.limits;
     section.number("bad_commands", &mut limits.bad_commands, 0, U32);
     section.number("waiting_commands", &mut limits.waiting_commands, 1, 10_000);
+    const MOST: u64 = 1_000_000;
+    section.number("publishes_per_second", &mut limits.publishes_per_second, 1, MOST);
+    section.number("publishes_burst", &mut limits.publishes_burst, 1, MOST);
+    section.number("user_connections", &mut limits.user_connections, 1, U32);
+    section.number("user_commands_per_second", &mut limits.user_commands_per_second, 1, MOST);
+    section.number("user_commands_burst", &mut limits.user_commands_burst, 1, MOST);
+    section.number("address_connections", &mut limits.address_connections, 1, U32);
+    section.number("address_commands_per_second", &mut limits.address_commands_per_second, 1, MOST);
+    section.number("address_commands_burst", &mut limits.address_commands_burst, 1, MOST);
 }
 
 fn read_times(section: &mut Section<'_>, config: &mut Config) {
@@ -210,6 +221,9 @@ fn read_node(section: &mut Section<'_>, config: &mut Config) {
     section.number("history_bytes", &mut node.history_bytes, 0, 1 << 50);
     section.number("inbox_bytes", &mut node.inbox_bytes, 64 << 10, 1 << 40);
     section.number("ended_sessions", &mut node.ended_sessions, 0, 1 << 32);
+    section.number("message_ids", &mut node.message_ids_in_all, 0, 1 << 32);
+    section.number("outbox_bytes", &mut node.outbox_bytes, 64 << 10, 1 << 50);
+    section.number("handshakes_per_second", &mut config.handshakes_per_second, 1, 1_000_000);
 }
 
 /// Where history is kept. A relative folder is meant from where the config file stands.
@@ -250,6 +264,11 @@ fn read_namespace(section: &mut Section<'_>, message_bytes: u32) -> Options {
         user_channels: false,
         message_bytes,
         on_slow: OnSlow::Close,
+        presence_members: Options::PRESENCE_MEMBERS,
+        echo: true,
+        messages_per_second: None,
+        schema: None,
+        conflate: None,
     };
     if let Some(mut history) = section.section("history") {
         let mut limits = HistoryLimits::default();
@@ -276,6 +295,22 @@ fn read_namespace(section: &mut Section<'_>, message_bytes: u32) -> Options {
         section.join(access.end());
     }
     options
+}
+
+/// How much, and what.
+fn read_measure(section: &mut Section<'_>, options: &mut Options, beside: &Path) {
+    section.number("presence_members", &mut options.presence_members, 1, U32);
+    section.flag("echo", &mut options.echo);
+    let mut rate = 0;
+    section.number("messages_per_second", &mut rate, 1, 1_000_000);
+    options.messages_per_second = (rate > 0).then_some(rate);
+    options.conflate = section.text("conflate").map(|(tag, _)| tag.into());
+    if let Some((file, at)) = section.text("schema_file") {
+        match schema::load(&beside.join(file)) {
+            Ok(schema) => options.schema = Some(schema),
+            Err(fault) => section.fault("schema_file", at, fault.to_string()),
+        }
+    }
 }
 
 fn read_who(access: &mut Section<'_>, right: &'static str, who: &mut Who) {

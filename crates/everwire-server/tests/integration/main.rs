@@ -21,6 +21,7 @@ mod command_line;
 mod crowds;
 mod hand_over;
 mod http;
+mod limits;
 mod pressure;
 mod sessions;
 mod shutdown;
