@@ -18,6 +18,14 @@ echo = true
 commands_per_second = 1_000_000
 commands_burst = 1_000_000
 channels = 100_000
+user_connections = 1_000_000
+user_commands_per_second = 1_000_000
+user_commands_burst = 1_000_000
+address_connections = 10_000_000
+address_commands_per_second = 1_000_000
+address_commands_burst = 1_000_000
+[node]
+handshakes_per_second = 1_000_000
 [history]
 store = "memory"
 [namespaces.default]

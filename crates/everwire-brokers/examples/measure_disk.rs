@@ -90,7 +90,7 @@ fn open(dir: &Path, sync: Sync) -> Rig {
     let options = Arc::new(Options { history: Some(history), ..Options::open() });
     let namespaces = Namespaces { default: Some(options.clone()), ..Namespaces::default() };
     let inboxes = (0..THREADS).map(|_| Arc::new(Inbox::new(limits.inbox_bytes))).collect();
-    let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into() });
+    let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into(), message_ids: 0.into() });
     let answers = Answers::new(shared.clone(), Arc::new(Inbox::new(1 << 20)));
     let now = Now { mono_ms: 1, unix_ms: 1_700_000_000_000 };
     let settings = Settings { sync, namespaces, limits, segment_bytes: SEGMENT_BYTES };

@@ -144,6 +144,7 @@ impl Disk {
         let keep = Keep {
             channels: settings.limits.channels,
             ids: settings.limits.message_ids,
+            ids_in_all: settings.limits.message_ids_in_all,
             id_ms: i64::try_from(settings.limits.message_id_ms).unwrap_or(i64::MAX),
         };
         let recovered = recover::recover(dir, keep, &settings.namespaces, now)?;

@@ -13,7 +13,7 @@ use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
 use everwire_engine::memory::Memory;
 use everwire_engine::node::{Node, Settings};
 use everwire_engine::ports::NoTokens;
-use everwire_engine::time::{Entropy, Now};
+use everwire_engine::time::{Entropy, Now, SharedBucket};
 use everwire_engine::turn::{Carrier, Flow, Peer, Sent, Turn};
 use everwire_proto::payload::Format;
 use everwire_proto::transcode;
@@ -63,6 +63,8 @@ pub struct Stage {
     pub now: Now,
     inflater: Inflater,
     decoder: Decoder,
+    /// All clients come from one.
+    address: Arc<SharedBucket>,
 }
 
 impl Stage {
@@ -74,6 +76,7 @@ impl Stage {
             inboxes: vec![Arc::new(Inbox::new(limits.inbox_bytes))],
             limits,
             history_bytes: 0.into(),
+            message_ids: 0.into(),
         });
         let entropy: Arc<dyn Entropy> = Arc::new(Counting(1.into()));
         let settings = Settings {
@@ -83,6 +86,8 @@ impl Stage {
                 commands_per_second: 1_000_000,
                 commands_burst: u32::MAX,
                 channels: 4_000_000,
+                address_commands_per_second: 1_000_000,
+                address_commands_burst: u32::MAX,
                 ..ConnectionLimits::default()
             },
             times: Times::default(),
@@ -97,12 +102,14 @@ impl Stage {
             now,
             inflater: Inflater::new(),
             decoder: Decoder::server(Limits { message_bytes: 64 * 1024 }, false),
+            address: Arc::default(),
         }
     }
 
     /// A client connects.
     pub fn open(&mut self, slot: u32, format: Format) {
-        self.turn.open(slot, Peer { form: Form::new(format, false), token: None }, self.now);
+        let address = Some(self.address.clone());
+        self.turn.open(slot, Peer { form: Form::new(format, false), token: None, address }, self.now);
         self.read(slot, &mut frame(format, r#"{"type":"connect"}"#));
     }
 

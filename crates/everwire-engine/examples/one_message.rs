@@ -52,6 +52,7 @@ fn main() {
         inboxes: vec![Arc::new(Inbox::new(1 << 20))],
         limits: NodeLimits::default(),
         history_bytes: 0.into(),
+        message_ids: 0.into(),
     });
     let entropy: Arc<dyn Entropy> = Arc::new(Counting(1.into()));
     let settings = Settings {
@@ -69,7 +70,7 @@ fn main() {
         (1, r#"{"type":"publish","id":1,"channel":"news","data":{"hello":"world"}}"#),
     ] {
         println!("client {slot} says: {command}");
-        turn.open(slot, Peer { form: Form::Json, token: None }, now);
+        turn.open(slot, Peer { form: Form::Json, token: None, address: None }, now);
         turn.message(slot, command.as_bytes(), now);
         turn.take_inbox(now);
         turn.flush(&mut Printer, now, 512);

@@ -5,11 +5,12 @@ mod window;
 mod message_ids;
 mod presence;
 mod cell;
+mod members;
 mod foreign;
 
 pub use cell::{Appended, Cell, Draft, HistoryQuery, Interest, Located, Shared, Unpublished, Wanted};
 pub use foreign::{Arrival, Prev};
 pub use message_ids::Publisher;
-pub use options::{Access, HistoryLimits, Namespaces, OnSlow, Options, Who};
+pub use options::{Access, DataCheck, HistoryLimits, Namespaces, OnSlow, Options, Schema, Who};
 pub use presence::{Entered, PresenceView};
-pub use window::Evicted;
+pub use window::{Evicted, Newest};

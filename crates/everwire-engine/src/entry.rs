@@ -271,6 +271,12 @@ impl Entry {
         frame + payload + size_of::<Self>()
     }
 
+    /// The value of a tag of it.
+    pub fn tag(&self, name: &str) -> Option<&str> {
+        let Kind::Message(publication) = &self.kind else { return None };
+        publication.tags.iter().find(|(key, _)| **key == *name).map(|(_, value)| &**value)
+    }
+
     /// Whether this connection published it.
     pub fn is_from(&self, client: ClientId) -> bool {
         matches!(&self.kind, Kind::Message(Publication { from: Some(sender), .. }) if sender.client == client)

@@ -5,12 +5,15 @@
 //! being slow are the same state. The hub knows connections as slots and never what they say.
 
 mod batch;
+mod counts;
 mod cursor;
 mod flush;
 mod listener;
+mod pace;
 mod room;
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -72,6 +75,12 @@ pub struct Hub {
     wanted: Vec<PageWanted>,
     /// Cursors whose page could not be read.
     unread: Vec<(u32, HubKey)>,
+    /// Rooms whose number of members is to be told.
+    counted: Vec<HubKey>,
+    /// When slots whose subscriptions have a rate may be sent more, ms.
+    paced: BinaryHeap<Reverse<(u64, u32)>>,
+    /// The time of this flush, ms.
+    now_ms: u64,
     /// Gaps that were told, for the counter.
     gaps_told: u64,
     /// Whatever else is counted.
@@ -111,6 +120,8 @@ pub struct Listening {
     pub watch: bool,
     /// It is spared its own live messages.
     pub mute: bool,
+    /// It wants at most so many live messages a second: the newest.
+    pub max_rate: Option<u32>,
 }
 
 /// What a subscription left behind.
@@ -151,6 +162,9 @@ impl Hub {
             overflowed: Vec::new(),
             wanted: Vec::new(),
             unread: Vec::new(),
+            counted: Vec::new(),
+            paced: BinaryHeap::new(),
+            now_ms: 0,
             gaps_told: 0,
             figures: Figures::default(),
         }
@@ -274,7 +288,7 @@ impl Hub {
             // Whatever waits in the inbox below this was covered by `located`.
             room.begin(located);
         }
-        let cursor = cursor::Cursor::new(located, how.mute);
+        let cursor = cursor::Cursor::new(located, how);
         let Some(listener) = self.listener(slot) else { return };
         listener.subs.push(Sub::particular(key.index, place, watch, cursor));
         self.figures.subscriptions += 1;
@@ -541,6 +555,11 @@ impl Hub {
     /// What it has counted.
     pub fn figures(&self) -> Figures {
         self.figures
+    }
+
+    /// Bytes in all outboxes.
+    pub fn outbox_bytes(&self) -> u64 {
+        self.figures.outbox_bytes
     }
 
     /// Bytes said this turn that are not sent yet.

@@ -86,6 +86,8 @@ pub enum Item {
     Failed(HubKey),
     /// Presence events were left out because the inbox was full: tell those who want them.
     Unheard(HubKey),
+    /// The numbers of members have changed, and there are too many of them to tell of each.
+    Counted(HubKey),
     /// A presence event.
     Member(HubKey, Arc<MemberNote>),
     /// The answer to an earlier ask of this shard.

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod hashes;
 pub mod name;
 pub mod permit;
+pub mod party;
 pub mod entry;
 pub mod inbox;
 pub mod channel;

@@ -4,7 +4,7 @@
 /// connection lives so long behind it. Below the 5 s that the contract allows.
 pub const LEEWAY_MS: u64 = 2_000;
 
-/// Limits that hold for each connection.
+/// Limits that hold for each connection, and for all connections of one user or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// Largest message, bytes.
@@ -21,6 +21,22 @@ pub struct ConnectionLimits {
     pub bad_commands: u32,
     /// Commands waiting for a channel whose broker has not answered yet.
     pub waiting_commands: u32,
+    /// Publishes a second, sustained; each is a command too, so more than [`Self::commands_per_second`] is never met.
+    pub publishes_per_second: u32,
+    /// Publishes at once.
+    pub publishes_burst: u32,
+    /// Connections that one user may have.
+    pub user_connections: u32,
+    /// Commands a second of all connections of one user together, sustained.
+    pub user_commands_per_second: u32,
+    /// The same, at once.
+    pub user_commands_burst: u32,
+    /// Connections from one address, which behind a translator of addresses or a proxy is many people.
+    pub address_connections: u32,
+    /// Commands a second of all connections from one address together, sustained.
+    pub address_commands_per_second: u32,
+    /// The same, at once.
+    pub address_commands_burst: u32,
 }
 
 impl Default for ConnectionLimits {
@@ -33,6 +49,14 @@ impl Default for ConnectionLimits {
             outbox_bytes: 1024 * 1024,
             bad_commands: 20,
             waiting_commands: 64,
+            publishes_per_second: 1_000_000,
+            publishes_burst: 1_000_000,
+            user_connections: 256,
+            user_commands_per_second: 500,
+            user_commands_burst: 1_000,
+            address_connections: 10_000,
+            address_commands_per_second: 50_000,
+            address_commands_burst: 100_000,
         }
     }
 }
@@ -82,6 +106,8 @@ pub struct NodeLimits {
     pub history_bytes: usize,
     /// Message ids remembered per channel.
     pub message_ids: usize,
+    /// Message ids remembered over all channels: above that no channel remembers more than it does.
+    pub message_ids_in_all: usize,
     /// How long a message id is remembered, ms.
     pub message_id_ms: u64,
     /// Bytes waiting in one shard's inbox before stored publications collapse into a mark.
@@ -91,6 +117,8 @@ pub struct NodeLimits {
     pub pending_bytes: usize,
     /// Ended sessions that can still be resumed; at least as many as there ever were at once.
     pub ended_sessions: usize,
+    /// Bytes that all outboxes together may hold: above that the largest goes first.
+    pub outbox_bytes: u64,
 }
 
 impl Default for NodeLimits {
@@ -99,10 +127,12 @@ impl Default for NodeLimits {
             channels: 1_000_000,
             history_bytes: 1 << 30,
             message_ids: 10_000,
+            message_ids_in_all: 1_000_000,
             message_id_ms: 300_000,
             inbox_bytes: 16 << 20,
             pending_bytes: 4 << 20,
             ended_sessions: 100_000,
+            outbox_bytes: 256 << 20,
         }
     }
 }

@@ -97,7 +97,7 @@ mod tests {
     fn the_history_of_channels_in_use_is_bounded() {
         let limits = NodeLimits { history_bytes: 50_000, ..NodeLimits::default() };
         let inboxes = vec![Arc::new(Inbox::new(1 << 20))];
-        let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into() });
+        let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into(), message_ids: 0.into() });
         let broker = Memory::new(shared.clone(), Arc::new(Zero));
         let now = Now { mono_ms: 1, unix_ms: 1 };
         let (mut refused, mut most) = (0, 0);

@@ -17,6 +17,7 @@ use crate::hashes::{NamedMap, Seeded};
 use crate::inbox::{ConnKey, Expulsion, Inbox, Item, Order, ReplyTo};
 use crate::limits::{ConnectionLimits, Times};
 use crate::name::ChannelName;
+use crate::party::Parties;
 use crate::plant::{Bug, planted};
 use crate::ports::{Authority, Broker};
 use crate::time::{Entropy, Now};
@@ -64,6 +65,40 @@ pub struct Counters {
     pub lost: AtomicU64,
     /// Presence events left out of a full inbox, in marks.
     pub unheard: AtomicU64,
+    /// Outboxes that were emptied or ended because all of them together held too much.
+    pub relieved: AtomicU64,
+    /// Times that a connection was not read for a while because a bucket was empty, in the order of [`Payer::ALL`].
+    pub paused: [AtomicU64; Payer::ALL.len()],
+    /// Connections refused because their user has too many.
+    pub crowded_users: AtomicU64,
+}
+
+/// Whose bucket a command draws on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payer {
+    /// The connection's, for commands, or for `subscribe` and `unsubscribe`.
+    Connection,
+    /// The connection's for publishes.
+    Publishes,
+    /// That of all connections of its user.
+    User,
+    /// That of all connections from its address.
+    Address,
+}
+
+impl Payer {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Connection, Self::Publishes, Self::User, Self::Address];
+
+    /// A word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Publishes => "publishes",
+            Self::User => "user",
+            Self::Address => "address",
+        }
+    }
 }
 
 impl Counters {
@@ -122,6 +157,42 @@ fn seat_key(key: SessionKey) -> SeatKey {
     (Seeded.hash_one(key), key)
 }
 
+/// What the outboxes of a node hold, told by its shards once a turn.
+#[derive(Debug)]
+pub struct Outboxes {
+    bytes: AtomicU64,
+    /// By shard: its largest one when the shard last looked; 0 while there is no need to.
+    largest: Box<[AtomicU64]>,
+}
+
+impl Outboxes {
+    fn new(shards: usize) -> Self {
+        Self { bytes: AtomicU64::new(0), largest: (0..shards).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// A shard's have grown, or shrunk.
+    pub fn change(&self, before: u64, after: u64) {
+        // Modulo 2^64, as the atomic itself.
+        self.bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// The largest one of a shard.
+    pub fn tell_largest(&self, shard: u16, bytes: u64) {
+        self.largest[usize::from(shard)].store(bytes, Ordering::Relaxed);
+    }
+
+    /// The largest one of all other shards, as they told.
+    pub fn largest_besides(&self, shard: u16) -> u64 {
+        let others = self.largest.iter().enumerate().filter(|(at, _)| *at != usize::from(shard));
+        others.map(|(_, cell)| cell.load(Ordering::Relaxed)).max().unwrap_or(0)
+    }
+}
+
 /// One node.
 pub struct Node {
     /// Settings.
@@ -136,6 +207,12 @@ pub struct Node {
     pub entropy: Arc<dyn Entropy>,
     /// Counters.
     pub counters: Counters,
+    /// Users that have a connection.
+    pub users: Arc<Parties<Arc<str>>>,
+    /// Addresses that a connection comes from; the front has the numbers.
+    pub addresses: Arc<Parties<u128>>,
+    /// What the outboxes of all shards hold.
+    pub outboxes: Outboxes,
     stripes: Vec<Mutex<Stripe>>,
     /// In a tree: they come and go for ever, and a table of hashes doubles when it is full of graves.
     seats: Mutex<BTreeMap<SeatKey, Seat>>,
@@ -160,6 +237,7 @@ impl Node {
         authority: Arc<dyn Authority>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
+        let outboxes = Outboxes::new(shared.inboxes.len());
         Self {
             settings,
             shared,
@@ -167,6 +245,9 @@ impl Node {
             authority,
             entropy,
             counters: Counters::default(),
+            users: Arc::default(),
+            addresses: Arc::default(),
+            outboxes,
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             seats: Mutex::default(),
             ended: Mutex::default(),

@@ -98,6 +98,8 @@ pub struct Entrance {
     pub channel: Box<str>,
     /// The end of the token, ms since 1970 UTC; the subscription ends with it.
     pub expires_at: Option<u64>,
+    /// The token's own id, by which it can be revoked.
+    pub token_id: Option<Box<str>>,
 }
 
 /// Whoever knows tokens.

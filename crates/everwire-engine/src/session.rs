@@ -1,6 +1,7 @@
 //! One client's protocol state. A session checks what a command asks against what the client may do, and says what is
 //! to be done; it delivers nothing and knows no other connection.
 
+mod charge;
 mod connect;
 mod history;
 mod presence;
@@ -18,10 +19,11 @@ use everwire_proto::payload::Payload;
 use everwire_proto::position::Position;
 use everwire_proto::secret::Secret;
 
+pub use charge::Pause;
 pub use connect::ConnectAsk;
 pub use history::{HISTORY_BYTES, HistoryAsk, checked_query};
 pub use presence::{PresenceAsk, StateAsk, checked_page, member_token};
-pub use publish::{PublishAsk, draft_for_backend};
+pub use publish::{PublishAsk, check_rate, draft_for_backend};
 pub use right::{Ruling, rule_on};
 pub use subscribe::SubscribeAsk;
 
@@ -30,10 +32,11 @@ use crate::entry::{Form, MemberCard, Sender};
 use crate::limits::ConnectionLimits;
 use crate::name::ChannelName;
 use crate::node::Full;
+use crate::party::Part;
 use crate::permit::Right;
 use crate::plant::{Bug, planted};
 use crate::ports::Identity;
-use crate::time::{Bucket, Now};
+use crate::time::{Bucket, Now, SharedBucket};
 
 /// Where a session is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +116,12 @@ pub struct Session {
     pub commands: Bucket,
     /// The bucket of `subscribe` and `unsubscribe`.
     pub subscribes: Bucket,
+    /// The bucket of publishes, where fewer of them are allowed than of commands.
+    publishes: Bucket,
+    /// Its part of all connections of its user, from `connect` to its end.
+    pub party: Option<Part<Arc<str>>>,
+    /// The bucket of all connections from its address.
+    pub address: Option<Arc<SharedBucket>>,
     /// Itself as a sender, from its first publication on.
     sender: Option<Arc<Sender>>,
     /// When its last unreadable commands came.
@@ -143,6 +152,9 @@ impl Session {
             heard_ms: now.mono_ms,
             commands: Bucket::default(),
             subscribes: Bucket::default(),
+            publishes: Bucket::default(),
+            party: None,
+            address: None,
             sender: None,
             bad_ms: VecDeque::new(),
         }

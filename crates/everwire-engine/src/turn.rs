@@ -11,6 +11,7 @@ mod ends;
 mod expiry;
 mod loopback;
 mod orders;
+mod relief;
 mod subscriptions;
 mod wheel;
 #[cfg(feature = "testing")]
@@ -21,7 +22,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use everwire_proto::codes::{CloseCode, ErrorCode};
+use everwire_proto::codes::CloseCode;
 use everwire_proto::command::Command;
 use everwire_proto::ids::{ClientId, SessionKey};
 use everwire_proto::payload::Format;
@@ -43,17 +44,14 @@ use crate::hub::Hub;
 use crate::inbox::{ConnKey, HubKey, Item};
 use crate::node::{Counters, Node};
 use crate::plant::{Bug, planted};
-use crate::session::{Deny, HISTORY_BYTES, Phase, Session};
-use crate::time::Now;
+use crate::session::{Deny, HISTORY_BYTES, Pause, Phase, Session};
+use crate::time::{Now, SharedBucket};
 
 /// Bytes said in one turn before the shell is asked to flush first.
 const SAID_BYTES: usize = 4 << 20;
 
 /// Bytes of commands that wait for a channel's broker before the connection is held.
 const WAITING_BYTES: usize = 64 * 1024;
-
-/// How long an empty bucket may hold a connection; a command that would have to wait longer is refused.
-const HELD_MS: u64 = 2_000;
 
 /// What the shell does with a connection next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +71,22 @@ pub struct Peer {
     pub form: Form,
     /// A token that came with the upgrade.
     pub token: Option<Secret<Box<str>>>,
+    /// The bucket of all connections from its address; `None`: it has no address that could be told from others.
+    pub address: Option<Arc<SharedBucket>>,
 }
 
-/// Channels that a connection is in by a token of their own, and when that ends. Boxed: nearly no connection has any.
-type Entrances = Box<Vec<(HubKey, Option<u64>)>>;
+/// A channel that a connection is in by a token of its own.
+#[derive(Debug)]
+struct Entered {
+    key: HubKey,
+    /// When that token ends, ms since 1970 UTC.
+    ends: Option<u64>,
+    /// Its id.
+    token_id: Option<Box<str>>,
+}
+
+/// Boxed: nearly no connection has any.
+type Entrances = Box<Vec<Entered>>;
 
 /// One connection with a session.
 #[derive(Debug)]
@@ -91,7 +101,7 @@ struct Conn {
     /// It has left its channels and its seat.
     ended: bool,
     waiting: Option<Box<Waiting>>,
-    /// Channels that it is in by a token of their own, and when that ends.
+    /// Channels that it is in by a token of their own.
     entered: Option<Entrances>,
 }
 
@@ -152,6 +162,9 @@ pub struct Turn {
     round: usize,
     /// Messages that were read, of all connections.
     heard: u64,
+    /// What this shard told the node that its outboxes hold, all and the largest.
+    told_bytes: u64,
+    told_largest: u64,
 }
 
 impl Turn {
@@ -181,6 +194,8 @@ impl Turn {
             swept_ms: now.mono_ms,
             round: usize::from(shard),
             heard: 0,
+            told_bytes: 0,
+            told_largest: 0,
         }
     }
 
@@ -223,7 +238,8 @@ impl Turn {
         self.generations[at] = self.generations[at].wrapping_add(1);
         let (client, key) = self.fresh_ids();
         let holder = self.node.next_holder();
-        let session = Session::new(client, key, peer.form, peer.token, holder, now);
+        let mut session = Session::new(client, key, peer.form, peer.token, holder, now);
+        session.address = peer.address;
         self.hub.open(slot, peer.form);
         self.hub.name(slot, client);
         let generation = self.generations[at];
@@ -291,7 +307,7 @@ impl Turn {
         }
         match self.take_token(slot, &request.command, now) {
             Ok(()) => self.command(slot, request.id, request.command, now),
-            Err(deny) => self.refuse(slot, request.id, &deny),
+            Err(pause) => self.refuse(slot, request.id, &pause.refusal()),
         }
         self.flow(slot)
     }
@@ -304,36 +320,18 @@ impl Turn {
         }
     }
 
-    /// Takes a token; an empty bucket holds the connection, and only a long wait refuses.
-    fn take_token(&mut self, slot: u32, command: &Command<'_>, now: Now) -> Result<(), Deny> {
-        let limits = self.node.settings.limits;
-        let generation = self.generations[slot as usize];
-        let Some(conn) = self.conn(slot) else { return Ok(()) };
-        let debt_ms = HELD_MS;
-        let (per_second, burst) = conn.session.command_rate(&limits);
-        let taken = match command {
-            Command::Pong => return Ok(()),
-            Command::Subscribe(_) | Command::Unsubscribe { .. } => {
-                let channels = conn.session.most_channels(&limits);
-                conn.session.subscribes.take(now, per_second, channels, debt_ms)
-            }
-            _ => conn.session.commands.take(now, per_second, burst, debt_ms),
+    /// Takes a token of every bucket; an empty one holds the connection, and only a long wait refuses.
+    fn take_token(&mut self, slot: u32, command: &Command<'_>, now: Now) -> Result<(), Pause> {
+        let Some(conn) = self.conns.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return Ok(());
         };
-        let wait_ms = match taken {
-            Ok(0) => return Ok(()),
-            Ok(wait_ms) => wait_ms,
-            Err(wait_ms) => {
-                let text = format!(
-                    "more than {per_second} commands a second; the next one is welcome in {wait_ms} ms"
-                );
-                let mut deny = Deny::new(ErrorCode::RateLimited, text);
-                deny.retry_after_ms = Some(wait_ms);
-                return Err(deny);
-            }
-        };
-        // The command itself is taken: it is here already. What follows is not read until the bucket allows it.
-        conn.held = Some(Held::Bucket);
-        self.paused.push(Reverse((now.mono_ms + wait_ms, slot, generation)));
+        let pause = conn.session.charge(command, &self.node.settings.limits, now)?;
+        if pause.ms > 0 {
+            // What follows is not read until the bucket allows it.
+            conn.held = Some(Held::Bucket);
+            self.paused.push(Reverse((now.mono_ms + pause.ms, slot, conn.generation)));
+            Counters::count(&self.node.counters.paused[pause.payer as usize]);
+        }
         Ok(())
     }
 
@@ -388,6 +386,7 @@ impl Turn {
                     Counters::count(&self.node.counters.unheard);
                     self.hub.reset_presence(key);
                 }
+                Item::Counted(key) => self.hub.note_count(key),
                 Item::Live(key) => self.channel_live(key, now),
                 Item::Failed(key) => self.channel_failed(key, now),
                 Item::Answer(number, answer) => self.answered(number, answer, now),
@@ -406,6 +405,7 @@ impl Turn {
     /// Sends what is due, to at most `budget` sockets. Whether there is more: then take the next turn without sleeping.
     pub fn flush(&mut self, carrier: &mut impl Carrier, now: Now, budget: usize) -> bool {
         let more = self.hub.flush(carrier, now, budget);
+        self.weigh_outboxes();
         for overflow in self.hub.take_overflowed() {
             self.close_slow(overflow.slot, "the outbox is full", now);
         }

@@ -16,7 +16,7 @@ use crate::name::ChannelName;
 use crate::node::Node;
 use crate::plant::{Bug, planted};
 use crate::ports::{Ask, Asked, Ticket};
-use crate::session::{Deny, checked_query, draft_for_backend, known_channel};
+use crate::session::{Deny, check_rate, checked_query, draft_for_backend, known_channel};
 use crate::time::Now;
 
 /// Nobody hears what is answered under this: for callers that can't wait.
@@ -25,8 +25,9 @@ const NO_TICKET: Ticket = Ticket { shard: Ticket::DESK, number: u64::MAX };
 /// Publishes for the application's backend. `None`: the answer comes later, under this ticket.
 pub fn ask_publish(node: &Node, ask: &Publish<'_>, ticket: Ticket, now: Now) -> Result<Option<Answer>, Deny> {
     let ask_of = draft_for_backend(ask, &node.settings.namespaces)?;
-    node.counters.published.fetch_add(1, Ordering::Relaxed);
     let cell = node.cell(&ask.channel, &ask_of.options, now)?;
+    check_rate(&cell, now)?;
+    node.counters.published.fetch_add(1, Ordering::Relaxed);
     ask_broker(node, cell, Ask::Publish(ask_of.draft), ticket, now)
 }
 

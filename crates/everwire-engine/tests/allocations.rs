@@ -42,7 +42,7 @@ fn settle(turn: &mut Turn) -> usize {
 fn blocks(subscribers: u32) -> u64 {
     let mut turn = turn();
     for slot in 0..=subscribers {
-        turn.open(slot, Peer { form: Form::Json, token: None }, NOW);
+        turn.open(slot, Peer { form: Form::Json, token: None, address: None }, NOW);
         let first =
             if slot == 0 { r#"{"type":"connect"}"# } else { r#"{"type":"subscribe","channel":"room"}"# };
         turn.message(slot, first.as_bytes(), NOW);

@@ -60,7 +60,7 @@ impl Authority for Lists {
 fn world() -> (Turn, Arc<Mutex<Vec<Arc<Cell>>>>) {
     let limits = NodeLimits::default();
     let inboxes = vec![Arc::new(Inbox::new(limits.inbox_bytes))];
-    let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into() });
+    let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into(), message_ids: 0.into() });
     let asked = Arc::new(Mutex::new(Vec::new()));
     let broker = Arc::new(Slow { shared: shared.clone(), asked: asked.clone() });
     let by_token = Arc::new(Options { access: Access::all(Who::Token), ..Options::open() });
@@ -73,7 +73,7 @@ fn world() -> (Turn, Arc<Mutex<Vec<Arc<Cell>>>>) {
     };
     let node = Arc::new(Node::new(settings, shared, broker, Arc::new(Lists), Arc::new(Seeded::new(1))));
     let mut turn = Turn::new(node, 0, NOW);
-    turn.open(0, Peer { form: Form::Json, token: None }, NOW);
+    turn.open(0, Peer { form: Form::Json, token: None, address: None }, NOW);
     turn.message(0, br#"{"type":"connect","id":1,"token":"a b"}"#, NOW);
     (turn, asked)
 }

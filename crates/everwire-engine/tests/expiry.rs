@@ -27,7 +27,12 @@ impl Authority for Endings {
     fn check_entrance(&self, token: &str, _now: Now) -> Result<Entrance, (ErrorCode, String)> {
         let (at, channel) = token.split_once(' ').ok_or((ErrorCode::TokenInvalid, String::new()))?;
         let at = at.parse::<u64>().map_err(|e| (ErrorCode::TokenInvalid, e.to_string()))?;
-        Ok(Entrance { user: None, channel: channel.into(), expires_at: Some(START.unix_ms + at) })
+        Ok(Entrance {
+            user: None,
+            channel: channel.into(),
+            expires_at: Some(START.unix_ms + at),
+            token_id: None,
+        })
     }
 }
 
@@ -55,6 +60,7 @@ fn world() -> World {
         inboxes: vec![Arc::new(Inbox::new(limits.inbox_bytes))],
         limits,
         history_bytes: 0.into(),
+        message_ids: 0.into(),
     });
     let entropy: Arc<dyn Entropy> = Arc::new(Seeded::new(1));
     let by_token = Options { access: Access::all(Who::Token), ..Options::open() };
@@ -70,7 +76,7 @@ fn world() -> World {
     let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));
     let node = Arc::new(Node::new(settings, shared, broker, Arc::new(Endings), entropy));
     let mut turn = Turn::new(node, 0, START);
-    turn.open(0, Peer { form: Form::Json, token: None }, START);
+    turn.open(0, Peer { form: Form::Json, token: None, address: None }, START);
     World { turn, socket: Socket::default(), now: START }
 }
 

@@ -34,7 +34,7 @@ fn turn() -> Turn {
 fn a_reader_is_held_and_not_ended() {
     for takes in [1_000, 10_000, 50_000, 100_000, 500_000, 1_000_000] {
         let mut turn = turn();
-        turn.open(SLOT, Peer { form: Form::Json, token: None }, NOW);
+        turn.open(SLOT, Peer { form: Form::Json, token: None, address: None }, NOW);
         let publish = format!(r#"{{"type":"publish","channel":"full","data":"{}"}}"#, "x".repeat(25_000));
         for _ in 0..10 {
             turn.message(SLOT, publish.as_bytes(), NOW);

@@ -68,7 +68,7 @@ fn world_on(
     for slot in 0..connections {
         world.sockets.taken.push(Vec::new());
         world.sockets.full.push(false);
-        world.turn.open(slot, Peer { form: Form::Json, token: None }, now);
+        world.turn.open(slot, Peer { form: Form::Json, token: None, address: None }, now);
         world.say(slot, r#"{"type":"connect"}"#);
     }
     world.settle();
@@ -370,7 +370,7 @@ fn a_slot_does_not_pay_for_the_connection_before() {
     world.turn.raw(1, &[0; 4_096]);
     world.turn.closed(1, world.now);
     world.sockets.full[1] = false;
-    world.turn.open(1, Peer { form: Form::Json, token: None }, world.now);
+    world.turn.open(1, Peer { form: Form::Json, token: None, address: None }, world.now);
     world.say(1, r#"{"type":"ping","id":2}"#);
     world.settle();
     assert_eq!(world.turn.take_finished(), [] as [u32; 0]);

@@ -54,7 +54,7 @@ fn turn() -> Turn {
     let node = NodeLimits { inbox_bytes: 1 << 30, ..NodeLimits::default() };
     let mut turn = OneShard { limits, node, ..OneShard::default() }.turn(NOW);
     for slot in 0..CLIENTS {
-        turn.open(slot, Peer { form: form(slot), token: None }, NOW);
+        turn.open(slot, Peer { form: form(slot), token: None, address: None }, NOW);
     }
     turn
 }

@@ -66,7 +66,7 @@ fn world(
     let mut world = World { turn, sockets: Sockets::default(), now };
     for slot in 0..2 {
         world.sockets.sent.push(Vec::new());
-        world.turn.open(slot, Peer { form: Form::Json, token: None }, now);
+        world.turn.open(slot, Peer { form: Form::Json, token: None, address: None }, now);
     }
     world
 }

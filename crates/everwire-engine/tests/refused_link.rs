@@ -56,7 +56,7 @@ impl Carrier for Heard {
 fn two_shards() -> ([Turn; 2], Arc<AtomicU64>) {
     let limits = NodeLimits::default();
     let inboxes = (0..2).map(|_| Arc::new(Inbox::new(limits.inbox_bytes))).collect();
-    let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into() });
+    let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into(), message_ids: 0.into() });
     let asked = Arc::new(AtomicU64::new(0));
     let broker = Arc::new(Refusing { shared: shared.clone(), asked: asked.clone() });
     let settings = Settings {
@@ -69,7 +69,7 @@ fn two_shards() -> ([Turn; 2], Arc<AtomicU64>) {
     let node = Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), Arc::new(Seeded::new(1))));
     let turns = [0, 1].map(|shard| {
         let mut turn = Turn::new(node.clone(), shard, NOW);
-        turn.open(0, Peer { form: Form::Json, token: None }, NOW);
+        turn.open(0, Peer { form: Form::Json, token: None, address: None }, NOW);
         turn
     });
     (turns, asked)

@@ -4,6 +4,9 @@
 //!
 //! A test binary of its own with one test, because it replaces the allocator and counts what the whole process does.
 
+use std::sync::Arc;
+
+use everwire_engine::channel::{Namespaces, Options};
 use everwire_engine::entry::Form;
 use everwire_engine::limits::ConnectionLimits;
 use everwire_engine::testing::OneShard;
@@ -105,10 +108,13 @@ fn settle(turn: &mut Turn, sink: &mut Sink) {
 fn blocks(case: Case, subscribers: u32) -> u64 {
     let limits =
         ConnectionLimits { commands_burst: 1_000_000, channels: 1_000_000, ..ConnectionLimits::default() };
-    let mut turn = OneShard { limits, ..OneShard::default() }.turn(NOW);
+    // As many as there are: that each is told of the other is what is counted.
+    let open = Options { presence_members: subscribers + 1, ..Options::open() };
+    let namespaces = Namespaces { default: Some(Arc::new(open)), ..Namespaces::open() };
+    let mut turn = OneShard { limits, namespaces, ..OneShard::default() }.turn(NOW);
     let mut sink = Sink::default();
     for slot in 0..=subscribers {
-        turn.open(slot, Peer { form: case.form, token: None }, NOW);
+        turn.open(slot, Peer { form: case.form, token: None, address: None }, NOW);
         let first = if slot == 0 { r#"{"type":"connect"}"# } else { case.enter };
         turn.message(slot, &frame(case.form, first), NOW);
         settle(&mut turn, &mut sink);

@@ -44,7 +44,7 @@ error_codes! {
     AlreadySubscribed "already_subscribed" 409 false "This connection is subscribed to the channel already. The subscription stays as it was.";
     NotSubscribed "not_subscribed" 409 false "The command needs a subscription to this channel, and this connection has none.";
     LimitExceeded "limit_exceeded" 409 false "A limit of this connection or channel is reached; `limits` in `connected` names those a client meets.";
-    RateLimited "rate_limited" 429 true "Too many commands in too short a time. Send it again after `retry_after_ms`.";
+    RateLimited "rate_limited" 429 true "Too many commands, or messages to one channel, in too short a time; or too many connections of one user or from one address. Try again after `retry_after_ms`.";
     UnrecoverablePosition "unrecoverable_position" 409 false "The position belongs to a stream that is gone: its epoch is not the channel's. Start again from the position in the error, or without one.";
     NotAvailable "not_available" 409 false "The channel's namespace does not have this (history or presence is off), or this server does not offer it.";
     Timeout "timeout" 504 true "The broker behind the server did not answer in time. Whether a publish was stored is not known: repeat it with the same `message_id`.";
@@ -83,7 +83,7 @@ close_codes! {
     TooBig 1009 "A message over `limits.message_bytes`.";
     ServerFault 1011 "A fault of the server. Reconnect with back-off.";
     Draining 1012 "This node is being restarted. Reconnect at the time that `bye` gave.";
-    Overloaded 1013 "The server is full. Reconnect at the time that `bye` gave.";
+    Overloaded 1013 "The server is full, or this user has too many connections. Reconnect at the time that `bye` gave.";
     Unauthorized 4001 "No accepted `connect` in time. Get a token, then connect again.";
     Forbidden 4003 "This user may not connect.";
     Kicked 4009 "The application's backend ended this connection.";

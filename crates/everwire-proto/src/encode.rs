@@ -236,6 +236,10 @@ impl<W: Writer> Object<'_, W> {
                 self.int(key!("version"), *version);
                 self.member(key!("member"), member);
             }
+            Outgoing::PresenceCount { channel, summary } => {
+                self.str(key!("channel"), channel);
+                self.summary(summary, false);
+            }
             Outgoing::PresenceReset { channel, version } => {
                 self.str(key!("channel"), channel);
                 self.int(key!("version"), *version);

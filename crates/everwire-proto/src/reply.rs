@@ -58,6 +58,13 @@ pub enum Outgoing<'a> {
         /// Who.
         member: Member<'a>,
     },
+    /// How many members there are, where there are too many to tell of each.
+    PresenceCount {
+        /// The channel.
+        channel: &'a str,
+        /// The numbers.
+        summary: PresenceSummary,
+    },
     /// Presence events were left out: ask again.
     PresenceReset {
         /// The channel.
@@ -119,6 +126,7 @@ impl Outgoing<'_> {
             Self::Member { event: MemberEvent::Join, .. } => "join",
             Self::Member { event: MemberEvent::Leave, .. } => "leave",
             Self::Member { event: MemberEvent::State, .. } => "presence_state",
+            Self::PresenceCount { .. } => "presence_count",
             Self::PresenceReset { .. } => "presence_reset",
             Self::Gap { .. } => "gap",
             Self::Ping => "ping",

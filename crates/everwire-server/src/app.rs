@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::config::{Config, History, PORT};
 use crate::desk::Desk;
 use crate::front::{self, Inherited, Listener};
+use crate::gate::Gate;
 use crate::http;
 use crate::listen::Listen;
 use crate::shard::{self, Intake};
@@ -155,8 +156,10 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     }
     let port = addrs.first().map_or(PORT, SocketAddr::port);
     let (tickets, told) = (Tickets::default(), Told::default());
-    let site =
-        Arc::new(Site { config, node, loopback, tls, clock, port, shards: doors, tickets, desk, told });
+    let gate = Gate::new(config.handshakes_per_second.saturating_mul(shards.into()));
+    let shards = doors;
+    let site = Site { config, node, loopback, tls, clock, port, shards, tickets, desk, told, gate };
+    let site = Arc::new(site);
     let (stop, stopped) = watch::channel(false);
     // Where the API has listeners of its own, all others answer 404 to it.
     let everywhere = http::router(site.clone(), api_addrs.is_empty());
@@ -178,7 +181,12 @@ type Parts = (Arc<Node>, Option<Arc<Disk>>);
 
 fn node(config: &Config, shards: u16, desk: &Desk, clock: Clock) -> Result<Parts, StartError> {
     let inboxes = (0..shards).map(|_| Arc::new(Inbox::new(config.node_limits.inbox_bytes))).collect();
-    let shared = Arc::new(Shared { inboxes, limits: config.node_limits, history_bytes: 0.into() });
+    let shared = Arc::new(Shared {
+        inboxes,
+        limits: config.node_limits,
+        history_bytes: 0.into(),
+        message_ids: 0.into(),
+    });
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     everwire_engine::hashes::seed([entropy.bits(), entropy.bits()]);
     let settings = Settings {

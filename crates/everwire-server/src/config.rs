@@ -183,6 +183,8 @@ pub struct Config {
     pub tokens: Option<Arc<Tokens>>,
     /// Shards; 0: one per core.
     pub shards: u16,
+    /// Handshakes a second, for each shard.
+    pub handshakes_per_second: u32,
     /// Whether `/metrics` needs no API key.
     pub metrics_open: bool,
 }
@@ -215,6 +217,7 @@ impl Config {
             api_limits: ApiLimits::default(),
             tokens: None,
             shards: 0,
+            handshakes_per_second: 5_000,
             metrics_open: false,
         }
     }

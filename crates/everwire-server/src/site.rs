@@ -9,6 +9,7 @@ use crate::auth::Tickets;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::desk::Desk;
+use crate::gate::Gate;
 use crate::shard::{Arrival, Intake};
 use crate::tls::Tls;
 use crate::told::{Reason, Told};
@@ -36,6 +37,8 @@ pub struct Site {
     pub desk: Desk,
     /// What the log tells of refused requests.
     pub told: Told,
+    /// What stands before every upgrade.
+    pub gate: Gate,
 }
 
 impl Site {

@@ -19,6 +19,8 @@ pub enum Reason {
     NoOrigin,
     /// A page of a foreign origin.
     Origin,
+    /// Too many handshakes, or connections of one address.
+    Gate,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +32,7 @@ struct Line {
 
 /// The lines written of late, by reason.
 #[derive(Debug, Default)]
-pub struct Told(Mutex<[Line; 4]>);
+pub struct Told(Mutex<[Line; 5]>);
 
 impl Told {
     /// Whether a line may be written now, and how many were left out since the last one.

@@ -13,6 +13,7 @@ import { fromBase64, toBase64 } from './binary.js';
  * @property {number} [rewind] on entry, ask for so many of the newest messages
  * @property {Position} [since] on entry, go on behind this position, kept from an earlier visit
  * @property {boolean} [echo] get one's own messages too (default true)
+ * @property {number} [max_rate] at most so many live messages a second, the newest; what is skipped is no gap
  * @property {string} [token] for channels that want one
  *
  * @typedef {object} Message
@@ -234,10 +235,10 @@ export class Channel extends Emitter {
     if (!this.#wanted) return done();
     this.#asked = link;
     const turn = ++this.#turn;
-    const { presence, echo, token, rewind, recover } = this.#options;
+    const { presence, echo, token, rewind, recover, max_rate } = this.#options;
     const since = recover === false && turn > 1 ? undefined : (this.position ?? undefined);
     if (!this.#link) this.#state({ state: 'subscribing' });
-    this.#ask({ type: 'subscribe', since, rewind, presence, echo, token }, false, (error, reply) => {
+    this.#ask({ type: 'subscribe', since, rewind, presence, echo, token, max_rate }, false, (error, reply) => {
       if (turn !== this.#turn) return done();
       if (!error) this.#subscribed(link, reply);
       // A broken link is no refusal: the next one asks again.

@@ -17,7 +17,8 @@ import { verdict } from './verdict.js';
  * @property {boolean} [resumed] with `connected`: still the same member as before the break
  *
  * @typedef {object} ClientOptions
- * @property {string | (() => string | Promise<string>)} [token] a function is asked anew for every connection
+ * @property {string | (() => string | Promise<string>)} [token] a function is asked anew for every connection, and
+ *   before its token ends
  * @property {string} [name] of the application, for the server's log
  * @property {any} [WebSocket] where the runtime has none, the one of the `ws` package
  * @property {Partial<import('./env.js').Env>} [env] another clock, for tests
@@ -32,6 +33,12 @@ const QUEUE_MAX = 1_000;
 const REPEAT_MS = 270_000;
 const OVERLAP_MS = 5_000;
 const WARN_AFTER = 5;
+// A token is replaced when so much of its time is left, but not long before its end.
+const RENEW_PART = 0.25;
+const RENEW_MS = 60_000;
+// Where our clock is wrong, or the backend does not answer: not more often than this.
+const RENEW_AGAIN_MS = 10_000;
+const TIMER_MAX_MS = 2 ** 31 - 1;
 const LOOKS_LIKE = 'one looks like wss://example.com/ws, or like /ws in a page that the server sent';
 
 /**
@@ -72,6 +79,8 @@ export class Client extends Emitter {
   #spread_ms = 0;
   /** @type {any} */
   #timer;
+  /** When the next token is fetched. @type {any} */
+  #renewal;
   /** The server, or `cut()`, named the time: waking up doesn't shorten it. */
   #held = false;
   #held_until = 0;
@@ -208,6 +217,7 @@ export class Client extends Emitter {
     // A link that lives beside the new one answers what the server could not recognise on the new one.
     if (previous && known) this.#requeue(previous);
     this.#doubt(known);
+    this.#renew(link, connected.expires_at);
     this.#state({ state: 'connected', resumed: connected.resumed === true });
     let open = 1;
     const done = () => --open || previous?.close();
@@ -243,6 +253,37 @@ export class Client extends Emitter {
     // Before its messages, so that a listener misses none; and subscribed, so that it asks for nothing.
     if (!known) this.emit('channel', channel);
     return channel;
+  }
+
+  /**
+   * Has a new token sent before the one of this link ends, where a function gives tokens.
+   *
+   * @param {Link} link
+   * @param {number} [expires_at]
+   * @param {boolean} [again] the last try failed
+   */
+  #renew(link, expires_at, again = false) {
+    this.#env.clearTimeout(this.#renewal);
+    const { token } = this.#options;
+    if (!expires_at || typeof token !== 'function') return;
+    const left = expires_at - this.#env.now();
+    const wait = again ? 0 : left - Math.min(left * RENEW_PART, RENEW_MS);
+    const retry = () => link === this.#link && this.#renew(link, expires_at, true);
+    this.#renewal = this.#env.setTimeout(async () => {
+      try {
+        const fresh = await token();
+        if (link !== this.#link) return;
+        this.#ask({ type: 'refresh', token: fresh }, false, (error, reply) => {
+          if (link !== this.#link) return;
+          if (!error) return this.#renew(link, reply.expires_at);
+          this.emit('error', error);
+          retry();
+        });
+      } catch {
+        // The old token stands until its end; then the connection ends, and a new one asks again.
+        retry();
+      }
+    }, Math.min(Math.max(wait, RENEW_AGAIN_MS), TIMER_MAX_MS));
   }
 
   /**
@@ -367,6 +408,7 @@ export class Client extends Emitter {
     this.#dials++;
     this.#reason = reason;
     this.#env.clearTimeout(this.#timer);
+    this.#env.clearTimeout(this.#renewal);
     this.#unwatch();
     const links = [this.#link, this.#next];
     this.#state({ state: 'closed', code, reason });

@@ -72,7 +72,11 @@ export class Presence {
   /** @param {any} event a presence push */
   push(event) {
     if (event.type === 'presence_reset') this.load();
-    else if (event.type === 'presence_count') this.#tell({ change: 'count', members: [], ...event });
+    else if (event.type === 'presence_count') {
+      // What was known of names is not so any more; a `presence_reset` comes when they are told again.
+      this.#members.clear();
+      this.#tell({ change: 'count', members: [], users: event.users, clients: event.clients });
+    }
     else if (this.#version < 0) this.#early.push(event);
     else if (this.#apply(event)) {
       this.#say(event.type === 'presence_state' ? 'state' : event.type, event.member);

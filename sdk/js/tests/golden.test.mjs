@@ -100,7 +100,7 @@ const says = {
   },
 };
 
-/** What this client never says; programs without it, and people, do. */
+/** What this client never says in these words; programs without it, and people, do. */
 const by_hand = ['connect.all', 'connect.typed', 'presence.limit', 'publish.typed', 'refresh', 'subscribe.rate'];
 
 function publishing(name, data, options) {
@@ -165,7 +165,7 @@ const hears = {
   },
   'connected.resumed': () => back('connected.resumed', { id: ANN, resumed: true }),
   'connected.fresh': () => back('connected.fresh', { id: BOB, resumed: false }),
-  // It does not ask for it, and answers that it never asked for change nothing.
+  // Answers that it did not ask for change nothing.
   refreshed: () => unmoved('refreshed'),
   'refreshed.for_ever': () => unmoved('refreshed.for_ever'),
   subscribed() {
@@ -258,6 +258,11 @@ const hears = {
   presence_state() {
     const { last } = watching('presence_state');
     assert.deepEqual([last()[1].change, last()[1].member.state], ['state', { typing: true }]);
+  },
+  presence_count() {
+    const { last, channel } = watching('presence_count');
+    assert.deepEqual(last()[1], { change: 'count', members: [], users: 1200, clients: 1500 });
+    assert.deepEqual(channel.members, []);
   },
   presence_reset() {
     assert.equal(watching('presence_reset').socket.all('presence').length, 2);

@@ -167,6 +167,49 @@ test('a token function that fails is asked again later', async () => {
   assert.equal(w.socket().open().sent[0].token, 't');
 });
 
+test('a token is replaced before it ends, for as long as a function gives new ones', async () => {
+  let asked = 0;
+  let fail = false;
+  const w = world({ token: async () => (fail ? assert.fail('backend down') : `t${++asked}`) });
+  const errors = [];
+  w.client.on('error', (error) => errors.push(error.code));
+  w.client.open();
+  await settled();
+  const until = (ms) => w.clock.now + ms;
+  const socket = w.socket().ready({ expires_at: until(600_000) });
+  const refreshed = (more) => socket.say({ type: 'refreshed', id: socket.last('refresh').id, ...more });
+  const pass = async (ms) => {
+    // As on a living connection: something is heard now and then.
+    for (let left = ms; left > 0; left -= 5_000) {
+      w.clock.advance(Math.min(left, 5_000));
+      socket.say({ type: 'ping' });
+      await settled();
+    }
+  };
+  await pass(539_000);
+  assert.equal(socket.all('refresh').length, 0, 'a minute before its end, not sooner');
+  await pass(2_000);
+  assert.equal(socket.last('refresh').token, 't2');
+  refreshed({ expires_at: until(20_000) });
+  await pass(16_000);
+  assert.equal(socket.last('refresh').token, 't3', 'a quarter of a short time before its end');
+  // A refusal is told, and it is tried again; so is a function that fails.
+  socket.say({ type: 'error', id: socket.last('refresh').id, code: 'token_invalid', message: 'no', retryable: false });
+  fail = true;
+  await pass(15_000);
+  fail = false;
+  await pass(10_000);
+  assert.deepEqual([errors, socket.last('refresh').token, socket.all('refresh').length], [['token_invalid'], 't4', 3]);
+  // One that never ends needs no other; nor does one that is not of a function.
+  refreshed({});
+  await pass(700_000);
+  assert.equal(socket.all('refresh').length, 3);
+  const fixed = world({ token: 't' });
+  fixed.connected({ expires_at: fixed.clock.now + 60_000 });
+  fixed.clock.advance(59_000);
+  assert.equal(fixed.socket().all('refresh').length, 0);
+});
+
 /** All that may wait for a client whose address is wrong, each asked before or after it is known. */
 async function askedInVain(w, t) {
   const warn = t.mock.method(console, 'warn', () => {});

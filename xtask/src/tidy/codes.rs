@@ -14,10 +14,9 @@ const TABLE: &str = "crates/everwire-proto/src/codes.rs";
 const CONTRACT: &str = "docs/protocol.md";
 
 /// Codes that the contract has and no source makes yet, each with what it waits for.
-const NOT_YET: [(&str, &str); 4] = [
+const NOT_YET: [(&str, &str); 3] = [
     ("1000", "a server that ends a connection of its own accord and in peace"),
     ("1011", "a fault that ends one connection alone"),
-    ("1013", "a limit on connections"),
     ("4003", "the hook that is asked at `connect`"),
 ];
 

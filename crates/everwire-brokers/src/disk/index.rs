@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use everwire_engine::channel::{Cell, HistoryLimits, Prev};
 use everwire_engine::name::ChannelName;
@@ -25,24 +26,47 @@ pub(super) struct Spot {
     pub(super) born_ms: i64,
 }
 
+/// How many message ids all channels remember, and how many they may.
+#[derive(Debug)]
+pub(super) struct AllIds {
+    count: AtomicUsize,
+    most: usize,
+}
+
 /// The newest message ids of a channel.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ids {
     seen: FxHashMap<Arc<IdKey>, u64>,
     order: VecDeque<(i64, Arc<IdKey>)>,
+    all: Arc<AllIds>,
+}
+
+impl Drop for Ids {
+    fn drop(&mut self) {
+        self.all.count.fetch_sub(self.order.len(), Ordering::Relaxed);
+    }
 }
 
 impl Ids {
+    pub(super) fn new(all: &Arc<AllIds>) -> Self {
+        Self { seen: FxHashMap::default(), order: VecDeque::new(), all: all.clone() }
+    }
+
     /// The offset that this id was stored at.
     pub(super) fn find(&self, key: &IdKey) -> Option<u64> {
         self.seen.get(key).copied()
     }
 
-    /// Remembers an id; seen before, it only takes the later offset.
+    /// Remembers an id; seen before, it only takes the later offset. Where all channels remember as many as they may, the
+    /// oldest of this one goes for it.
     pub(super) fn remember(&mut self, key: IdKey, offset: u64, born_ms: i64) {
         let key = Arc::new(key);
         if self.seen.insert(key.clone(), offset).is_none() {
             self.order.push_back((born_ms, key));
+            let before = self.all.count.fetch_add(1, Ordering::Relaxed);
+            if before >= self.all.most && self.order.len() > 1 {
+                self.forget(i64::MIN, self.order.len() - 1);
+            }
         }
     }
 
@@ -51,6 +75,7 @@ impl Ids {
         if self.order.back().is_some_and(|(_, newest)| **newest == *key) {
             self.order.pop_back();
             self.seen.remove(key);
+            self.all.count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -62,6 +87,7 @@ impl Ids {
             }
             if let Some((_, key)) = self.order.pop_front() {
                 self.seen.remove(&key);
+                self.all.count.fetch_sub(1, Ordering::Relaxed);
             }
         }
     }
@@ -189,6 +215,7 @@ const ANCHOR_BYTES: u64 = 64;
 pub(super) struct Keep {
     pub(super) channels: usize,
     pub(super) ids: usize,
+    pub(super) ids_in_all: usize,
     pub(super) id_ms: i64,
 }
 
@@ -200,6 +227,8 @@ pub(super) struct Index {
     free: Vec<u32>,
     pub(super) segments: std::collections::BTreeMap<u32, Stored>,
     pub(super) keep: Keep,
+    /// What all channels remember of message ids.
+    pub(super) all_ids: Arc<AllIds>,
     swept: usize,
 }
 
@@ -211,6 +240,7 @@ impl Index {
             free: Vec::new(),
             segments: std::collections::BTreeMap::new(),
             keep,
+            all_ids: Arc::new(AllIds { count: AtomicUsize::new(0), most: keep.ids_in_all }),
             swept: 0,
         }
     }
@@ -435,7 +465,7 @@ mod tests {
     use super::*;
 
     fn index() -> Index {
-        Index::new(Keep { channels: 3, ids: 2, id_ms: 100 })
+        Index::new(Keep { channels: 3, ids: 2, ids_in_all: 1_000, id_ms: 100 })
     }
 
     fn spot(at: u32, born_ms: i64) -> Spot {
@@ -472,7 +502,8 @@ mod tests {
     #[test]
     fn ids_are_bounded_and_can_be_taken_back() {
         let key = |id: &str| (Publisher::Backend, Box::from(id));
-        let mut ids = Ids::default();
+        let all = Arc::new(AllIds { count: AtomicUsize::new(0), most: 3 });
+        let mut ids = Ids::new(&all);
         ids.remember(key("a"), 1, 0);
         ids.remember(key("b"), 2, 1);
         ids.take_back(&key("a"));
@@ -484,6 +515,19 @@ mod tests {
         assert_eq!((ids.find(&key("a")), ids.find(&key("c"))), (None, Some(3)));
         ids.forget(0, 0);
         assert!(ids.is_empty());
+        // Where all together are full, the oldest of the channel goes; one that has none yet gets its first.
+        for (n, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            ids.remember(key(name), n as u64, 0);
+        }
+        let mut other = Ids::new(&all);
+        other.remember(key("a"), 7, 0);
+        assert_eq!(
+            (ids.find(&key("a")), ids.find(&key("d")), other.find(&key("a"))),
+            (None, Some(3), Some(7))
+        );
+        assert_eq!(all.count.load(Ordering::Relaxed), 4);
+        drop((ids, other));
+        assert_eq!(all.count.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::batch::{Place, Tail};
 use super::error::OpenError;
-use super::index::{Channel, Index, Keep, Spot, Stored};
+use super::index::{Channel, Ids, Index, Keep, Spot, Stored};
 use super::record::{Head, IdKey, Record, renewed};
 use super::scan::{load_each, scan};
 use super::segment;
@@ -193,7 +193,8 @@ impl Builder {
         if self.now.mono_ms as i64 - born_ms > keep.id_ms {
             return;
         }
-        let ids = self.index.channel(slot).ids.get_or_insert_default();
+        let all_ids = self.index.all_ids.clone();
+        let ids = self.index.channel(slot).ids.get_or_insert_with(|| Box::new(Ids::new(&all_ids)));
         ids.remember(key, head.offset, born_ms);
         ids.forget(i64::MIN, keep.ids);
     }

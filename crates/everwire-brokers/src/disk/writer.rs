@@ -18,7 +18,7 @@ use everwire_proto::position::Position;
 
 use super::Sync;
 use super::batch::{self, HEAD_BYTES, Place};
-use super::index::{Channel, Index, Spot, Stored, prev};
+use super::index::{Channel, Ids, Index, Spot, Stored, prev};
 use super::journal::{Begun, Journal};
 use super::queue::{Moving, Queue, Request};
 use super::reader::{Job, lock};
@@ -262,11 +262,11 @@ impl Writer {
         let index = self.index.clone();
         let mut index = lock(&index);
         let now_ms = i64::try_from(now.mono_ms).unwrap_or(i64::MAX);
-        let keep = index.keep;
+        let (keep, all_ids) = (index.keep, index.all_ids.clone());
         let channel = index.channel(slot);
         let key = draft.message_id.clone().map(|id| (draft.publisher.clone(), id));
         if let Some(key) = &key {
-            let ids = channel.ids.get_or_insert_default();
+            let ids = channel.ids.get_or_insert_with(|| Box::new(Ids::new(&all_ids)));
             ids.forget(now_ms - keep.id_ms, keep.ids);
             if let Some(offset) = ids.find(key) {
                 let position = channel.at(offset);

@@ -67,6 +67,7 @@ pub fn shared() -> Arc<Shared> {
         inboxes: vec![Arc::new(Inbox::new(limits.inbox_bytes))],
         limits,
         history_bytes: 0.into(),
+        message_ids: 0.into(),
     })
 }
 

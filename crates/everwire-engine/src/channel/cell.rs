@@ -6,22 +6,22 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use everwire_proto::ids::{ClientId, Epoch};
+use everwire_proto::ids::Epoch;
 use everwire_proto::payload::Payload;
 use everwire_proto::position::Position;
-use everwire_proto::reply::{GapReason, MemberEvent, PresenceSummary};
+use everwire_proto::reply::GapReason;
 
 use super::foreign::Foreign;
 use super::message_ids::{MessageIds, Publisher};
 use super::options::Options;
-use super::presence::{Entered, NOBODY, Presence, PresenceView};
-use super::window::{Evicted, Window};
-use crate::entry::{Entry, Form, Kind, MemberCard, MemberNote, Publication, Sender};
+use super::presence::Presence;
+use super::window::{Evicted, Newest, Window};
+use crate::entry::{Entry, Form, Kind, Publication, Sender};
 use crate::inbox::{HubKey, Inbox, Item, Page, Pushed};
 use crate::limits::NodeLimits;
 use crate::name::ChannelName;
 use crate::plant::{Bug, planted};
-use crate::time::Now;
+use crate::time::{Now, SharedBucket};
 
 /// What all cells of a node share.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct Shared {
     pub limits: NodeLimits,
     /// Bytes of history over all cells.
     pub history_bytes: AtomicUsize,
+    /// Message ids that are remembered over all cells.
+    pub message_ids: AtomicUsize,
 }
 
 /// A publication before it has a place.
@@ -81,9 +83,11 @@ pub struct Interest {
     /// The same for volatile entries, which are lost: it has a `Lost` mark.
     lost: bool,
     /// Listeners there that want presence events.
-    watchers: u32,
+    pub(super) watchers: u32,
     /// The same for presence events: it has an `Unheard` mark.
-    unheard: bool,
+    pub(super) unheard: bool,
+    /// The numbers of members have changed: it has a `Counted` mark.
+    pub(super) counted: bool,
 }
 
 /// What a subscriber asks of the past.
@@ -123,7 +127,7 @@ pub(super) struct State {
     pub(super) window: Window,
     pub(super) interest: Vec<Interest>,
     ids: Option<Box<MessageIds>>,
-    presence: Option<Box<Presence>>,
+    pub(super) presence: Option<Box<Presence>>,
     pub(super) foreign: Option<Box<Foreign>>,
     last_used_ms: u64,
 }
@@ -135,9 +139,11 @@ pub struct Cell {
     pub name: ChannelName,
     /// The settings of its namespace.
     pub options: Arc<Options>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// Evicted: whoever still holds it looks the channel up again.
     dead: AtomicBool,
+    /// The bucket of its publishes.
+    rate: SharedBucket,
     state: Mutex<State>,
 }
 
@@ -175,7 +181,8 @@ impl Cell {
             foreign,
             last_used_ms: now.mono_ms,
         };
-        Self { name, options, shared, dead: AtomicBool::new(false), state: Mutex::new(state) }
+        let (dead, rate) = (AtomicBool::new(false), SharedBucket::default());
+        Self { name, options, shared, dead, rate, state: Mutex::new(state) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -185,6 +192,12 @@ impl Cell {
     /// Whether it was evicted and must be looked up again.
     pub fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Acquire)
+    }
+
+    /// Takes one of the publishes that the channel may have a second; the error is when there is the next one, ms.
+    pub fn admit(&self, now: Now) -> Result<(), u64> {
+        let Some(per_second) = self.options.messages_per_second else { return Ok(()) };
+        self.rate.take(now, per_second, per_second, 0).map(drop)
     }
 
     /// Numbers, appends and hands out: life of a message, stop 6.
@@ -203,9 +216,8 @@ impl Cell {
             return Err(Unpublished::Full);
         }
         state.last_used_ms = now.mono_ms;
-        let limits = &self.shared.limits;
-        if let (Some(id), Some(ids)) = (&draft.message_id, &mut state.ids)
-            && let Some(position) = ids.find(&draft.publisher, id, ids_clock(now), limits.message_id_ms)
+        if let Some(id) = &draft.message_id
+            && let Some(position) = self.stored_before(&mut state, &draft.publisher, id, now)
         {
             let wrong = u64::from(planted(Bug::WrongDuplicate));
             let position = position.map(|p| Position { offset: p.offset + wrong, ..p });
@@ -215,8 +227,7 @@ impl Cell {
         if let Some(id) = &draft.message_id
             && !planted(Bug::ForgetMessageId)
         {
-            let ids = state.ids.get_or_insert_default();
-            ids.remember(draft.publisher, id, position.clone(), ids_clock(now), limits.message_ids);
+            self.remember(&mut state, draft.publisher, id, position.clone(), now);
         }
         if let Some(p) = &position
             && (planted(Bug::SkipOffset) || planted(Bug::AcknowledgeUnstored))
@@ -236,6 +247,33 @@ impl Cell {
         };
         self.append(&mut state, position.clone(), Kind::Message(publication), now);
         Ok(Appended { position, duplicate: false })
+    }
+
+    /// Where a publication of this message id stands, if one was stored.
+    fn stored_before(
+        &self,
+        state: &mut State,
+        who: &Publisher,
+        id: &str,
+        now: Now,
+    ) -> Option<Option<Position>> {
+        let ids = state.ids.as_mut()?;
+        let before = ids.len();
+        let found = ids.find(who, id, ids_clock(now), self.shared.limits.message_id_ms);
+        add_to(&self.shared.message_ids, before, ids.len());
+        found
+    }
+
+    /// Remembers a message id. Where all cells together remember as many as they may, this one remembers no more than
+    /// it does.
+    fn remember(&self, state: &mut State, who: Publisher, id: &str, at: Option<Position>, now: Now) {
+        let (all, limits) = (&self.shared.message_ids, &self.shared.limits);
+        let ids = state.ids.get_or_insert_default();
+        let before = ids.len();
+        let full = all.load(Ordering::Relaxed) >= limits.message_ids_in_all;
+        let keep = if full { limits.message_ids.min(before.max(1)) } else { limits.message_ids };
+        ids.remember(who, id, at, ids_clock(now), keep);
+        add_to(all, before, ids.len());
     }
 
     fn numbered(&self, state: &State, volatile: bool) -> Option<Position> {
@@ -301,11 +339,7 @@ impl Cell {
     }
 
     fn account(&self, before: usize, after: usize) {
-        if after >= before {
-            self.shared.history_bytes.fetch_add(after - before, Ordering::Relaxed);
-        } else {
-            self.shared.history_bytes.fetch_sub(before - after, Ordering::Relaxed);
-        }
+        add_to(&self.shared.history_bytes, before, after);
     }
 
     /// Forgets what it has and begins at `position`: what came before is the broker's to tell.
@@ -346,7 +380,15 @@ impl Cell {
             return None;
         }
         state.last_used_ms = now.mono_ms;
-        state.interest.push(Interest { shard, key, behind: false, lost: false, watchers: 0, unheard: false });
+        state.interest.push(Interest {
+            shard,
+            key,
+            behind: false,
+            lost: false,
+            watchers: 0,
+            unheard: false,
+            counted: false,
+        });
         let refused = Self::take_refused(&mut state);
         Some(state.interest.len() == 1 || refused)
     }
@@ -366,14 +408,6 @@ impl Cell {
     /// Whether any shard listens.
     pub fn has_interest(&self) -> bool {
         !self.lock().interest.is_empty()
-    }
-
-    /// Counts a shard's listeners that want presence events, up or down.
-    pub fn watch(&self, shard: u16, up: bool) {
-        let mut state = self.lock();
-        if let Some(interest) = state.interest.iter_mut().find(|i| i.shard == shard) {
-            interest.watchers = if up { interest.watchers + 1 } else { interest.watchers.saturating_sub(1) };
-        }
     }
 
     pub(super) fn tell_interested(&self, state: &State, item: impl Fn(HubKey) -> Item) {
@@ -407,15 +441,6 @@ impl Cell {
         if let Some(interest) = self.lock().interest.iter_mut().find(|i| i.shard == shard) {
             interest.lost = false;
         }
-    }
-
-    /// A shard answers its `Unheard` mark; the version of the presence that its listeners must ask for anew.
-    pub fn told_unheard(&self, shard: u16) -> u64 {
-        let mut state = self.lock();
-        if let Some(interest) = state.interest.iter_mut().find(|i| i.shard == shard) {
-            interest.unheard = false;
-        }
-        state.presence.as_ref().map_or(0, |p| p.version())
     }
 
     /// Where a new subscriber begins: protocol section 2, "subscribe".
@@ -489,6 +514,14 @@ impl Cell {
         self.lock().window.read(seq, max_bytes, into)
     }
 
+    /// The same, but of messages of one key only the newest.
+    ///
+    /// # Errors
+    /// The window begins behind the cursor.
+    pub fn read_newest(&self, seq: u64, of: &Newest<'_>, into: &mut Vec<Arc<Entry>>) -> Result<(), Evicted> {
+        self.lock().window.read_newest(seq, of, into)
+    }
+
     /// Where the entry after this offset of the current epoch stands, if everything after it is in the window.
     pub fn seq_after(&self, position: &Position) -> Option<u64> {
         let state = self.lock();
@@ -535,69 +568,6 @@ impl Cell {
         Some(page)
     }
 
-    /// A member enters, held by the connection `holder`.
-    pub fn enter(&self, card: MemberCard, holder: u64) -> Entered {
-        let mut state = self.lock();
-        let presence = state.presence.get_or_insert_default();
-        let entered = presence.enter(card.clone(), holder);
-        if entered == Entered::Joined {
-            self.note(&mut state, MemberEvent::Join, card);
-        }
-        entered
-    }
-
-    /// A member leaves, unless another connection holds it by now. Whether it left.
-    pub fn leave(&self, client: ClientId, holder: u64) -> bool {
-        let mut state = self.lock();
-        let left = state.presence.as_mut().and_then(|p| p.leave(client, holder));
-        let gone = left.is_some();
-        if let Some(card) = left {
-            self.note(&mut state, MemberEvent::Leave, card);
-        }
-        gone
-    }
-
-    /// Sets a member's own state. Whether it is a member.
-    pub fn set_member_state(&self, client: ClientId, payload: Option<Arc<Payload>>) -> bool {
-        let mut state = self.lock();
-        let set = state.presence.as_mut().and_then(|p| p.set_state(client, payload));
-        let known = set.is_some();
-        if let Some(card) = set {
-            self.note(&mut state, MemberEvent::State, card);
-        }
-        known
-    }
-
-    fn note(&self, state: &mut State, event: MemberEvent, card: MemberCard) {
-        if state.interest.iter().all(|i| i.watchers == 0) {
-            return;
-        }
-        let version = state.presence.as_ref().map_or(0, |p| p.version());
-        let note = Arc::new(MemberNote::new(self.name.clone(), event, version, card));
-        for interest in state.interest.iter_mut().filter(|i| i.watchers > 0 && !i.unheard) {
-            let inbox = &self.shared.inboxes[usize::from(interest.shard)];
-            if inbox.push_within(Item::Member(interest.key, note.clone())) == Pushed::Full {
-                interest.unheard = true;
-                if planted(Bug::UnheardForgotten) {
-                    continue;
-                }
-                inbox.push(Item::Unheard(interest.key));
-            }
-        }
-    }
-
-    /// Numbers of its presence.
-    pub fn presence_summary(&self) -> PresenceSummary {
-        let state = self.lock();
-        state.presence.as_ref().map_or(NOBODY, |p| p.summary())
-    }
-
-    /// A page of its members.
-    pub fn presence(&self, limit: usize, after: Option<ClientId>) -> PresenceView {
-        let state = self.lock();
-        state.presence.as_ref().map_or_else(PresenceView::default, |p| p.view(limit, after))
-    }
-
     /// Kills the cell if nobody needs it; then whoever looks the channel up gets a new one, with a new epoch.
     pub fn evict_if_idle(&self) -> bool {
         let mut state = self.lock();
@@ -611,7 +581,7 @@ impl Cell {
         // Emptied too: a sweep that still holds the cell must not give its bytes back a second time.
         let top = state.window.top().clone();
         self.restart(&mut state, top);
-        state.ids = None;
+        add_to(&self.shared.message_ids, state.ids.take().map_or(0, |ids| ids.len()), 0);
         self.dead.store(true, Ordering::Release);
         true
     }
@@ -627,11 +597,23 @@ impl Cell {
         if !state.window.is_empty() {
             self.trim(&mut state, now);
         }
-        if let Some(ids) = &mut state.ids
-            && ids.forget_old(ids_clock(now), self.shared.limits.message_id_ms)
-        {
-            state.ids = None;
+        if let Some(ids) = &mut state.ids {
+            let before = ids.len();
+            let none = ids.forget_old(ids_clock(now), self.shared.limits.message_id_ms);
+            add_to(&self.shared.message_ids, before, ids.len());
+            if none {
+                state.ids = None;
+            }
         }
+    }
+}
+
+/// What one cell has of a sum over all of them went from here to there.
+fn add_to(sum: &AtomicUsize, before: usize, after: usize) {
+    if after >= before {
+        sum.fetch_add(after - before, Ordering::Relaxed);
+    } else {
+        sum.fetch_sub(before - after, Ordering::Relaxed);
     }
 }
 

@@ -29,6 +29,11 @@ pub(super) struct MessageIds {
 }
 
 impl MessageIds {
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
     /// The position that this id was stored at (`Some(None)` where nothing is stored), if it was seen.
     pub(super) fn find(
         &mut self,

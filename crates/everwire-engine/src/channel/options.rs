@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use everwire_proto::payload::Data;
 use rustc_hash::FxHashMap;
 
 use crate::name::namespace_of;
@@ -93,9 +94,46 @@ pub struct Options {
     pub message_bytes: u32,
     /// What happens to slow subscribers.
     pub on_slow: OnSlow,
+    /// Above so many members those who watch are told how many there are, and not who comes and goes.
+    pub presence_members: u32,
+    /// Whether a publisher that subscribes gets its own live messages.
+    pub echo: bool,
+    /// Publishes a second to each of its channels, the backend's included; `None`: as many as come.
+    pub messages_per_second: Option<u32>,
+    /// What published data must look like.
+    pub schema: Option<Schema>,
+    /// The tag whose value is a message's key: a subscriber that is behind gets only the newest of each key.
+    pub conflate: Option<Box<str>>,
+}
+
+/// Whoever knows what published data must look like.
+pub trait DataCheck: Send + Sync {
+    /// Checks a payload; the error is for whoever sent it.
+    fn check(&self, data: &Data<'_>) -> Result<(), String>;
+}
+
+/// A check of published data, shared by all that use the settings. Two are equal if they are the same one.
+#[derive(Clone)]
+pub struct Schema(pub Arc<dyn DataCheck>);
+
+impl PartialEq for Schema {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Schema {}
+
+impl std::fmt::Debug for Schema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Schema").finish_non_exhaustive()
+    }
 }
 
 impl Options {
+    /// How many members are told of one by one, unless a config says otherwise.
+    pub const PRESENCE_MEMBERS: u32 = 1_000;
+
     /// Everything allowed, history and presence on: the default namespace of dev mode.
     pub fn open() -> Self {
         Self {
@@ -105,6 +143,11 @@ impl Options {
             user_channels: false,
             message_bytes: 64 * 1024,
             on_slow: OnSlow::Resync,
+            presence_members: Self::PRESENCE_MEMBERS,
+            echo: true,
+            messages_per_second: None,
+            schema: None,
+            conflate: None,
         }
     }
 }

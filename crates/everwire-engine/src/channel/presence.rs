@@ -27,6 +27,8 @@ pub(super) struct Presence {
     users: NamedMap<Arc<str>, u64>,
     anonymous: u64,
     version: u64,
+    /// There are so many that only their number is told.
+    pub(super) counts: bool,
 }
 
 /// What an entering member found.

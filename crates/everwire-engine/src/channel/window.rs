@@ -1,12 +1,13 @@
 //! A channel's newest entries, ready to be sent: what cursors, recovery and history read.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use everwire_proto::position::Position;
 
 use super::options::HistoryLimits;
 use crate::entry::{Entry, Kind};
+use crate::hashes::Seeded;
 use crate::plant::{Bug, planted};
 use crate::time::Now;
 
@@ -41,6 +42,19 @@ pub struct Evicted {
     pub seq: u64,
     /// The position just before that.
     pub position: Position,
+}
+
+/// What to read where of each key only the newest message counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Newest<'a> {
+    /// The tag whose value is the key; `None`: all messages have the same.
+    pub tag: Option<&'a str>,
+    /// Messages without a key stay, and are not of one key.
+    pub keyless_stay: bool,
+    /// At most so many entries.
+    pub most: usize,
+    /// At most so many bytes, but one entry at least.
+    pub max_bytes: usize,
 }
 
 impl Window {
@@ -157,6 +171,38 @@ impl Window {
             first || bytes <= max_bytes
         });
         into.extend(page.map(|kept| kept.entry.clone()));
+        Ok(())
+    }
+
+    /// The same, but of messages of one key only the newest: what older ones said is not so any more. Gaps stay.
+    pub(super) fn read_newest(
+        &self,
+        seq: u64,
+        of: &Newest<'_>,
+        into: &mut Vec<Arc<Entry>>,
+    ) -> Result<(), Evicted> {
+        if seq < self.base_seq() {
+            return Err(Evicted { seq: self.base_seq(), position: self.base.clone() });
+        }
+        let skip = usize::try_from(seq - self.base_seq()).unwrap_or(usize::MAX);
+        let start = into.len();
+        let mut seen = HashSet::with_hasher(Seeded);
+        for Kept { entry, .. } in self.entries.iter().skip(skip).rev() {
+            let key = of.tag.and_then(|tag| entry.tag(tag));
+            let stays = matches!(entry.kind, Kind::Gap { .. }) || (key.is_none() && of.keyless_stay);
+            if stays || seen.insert(key) {
+                into.push(entry.clone());
+            }
+        }
+        into[start..].reverse();
+        let mut bytes = 0;
+        let fits = into[start..].iter().take(of.most).take_while(|entry| {
+            let first = bytes == 0;
+            bytes += entry.weight();
+            first || bytes <= of.max_bytes
+        });
+        let fits = fits.count();
+        into.truncate(start + fits);
         Ok(())
     }
 

@@ -9,8 +9,9 @@ use everwire_proto::reply::{GapReason, Outgoing};
 
 use super::flush::Segment;
 use super::listener::{Listener, Sub};
-use super::{Hub, PAGE_BYTES, PageWanted};
-use crate::channel::{Evicted, Located, OnSlow};
+use super::pace::Pace;
+use super::{Hub, Listening, PAGE_BYTES, PageWanted};
+use crate::channel::{Cell, Evicted, Located, Newest, OnSlow};
 use crate::entry::{Entry, write_frame};
 use crate::inbox::Page;
 use crate::plant::{Bug, planted};
@@ -19,15 +20,17 @@ use crate::plant::{Bug, planted};
 #[derive(Debug)]
 pub(super) struct Cursor {
     /// The next entry to send.
-    next_seq: u64,
+    pub(super) next_seq: u64,
     /// The position before it; `None` where the channel has no history.
-    last: Option<Position>,
+    pub(super) last: Option<Position>,
     /// One's own live messages are left out, and the cursor stays one for good.
     mute: Option<Mute>,
     /// It fell behind because the socket was full, not because it began in the past.
     slow: bool,
     /// What it needs is no longer in the window: it reads pages of the broker's.
-    pages: Option<Box<Pages>>,
+    pub(super) pages: Option<Box<Pages>>,
+    /// It wants no more than a rate, and the cursor stays one for good.
+    pub(super) pace: Option<Box<Pace>>,
 }
 
 /// Live is what comes after this position, the top when it subscribed; in a channel without history, everything.
@@ -44,25 +47,26 @@ impl Mute {
 }
 
 #[derive(Debug, Default)]
-struct Pages {
+pub(super) struct Pages {
     entries: VecDeque<Arc<Entry>>,
     asked: bool,
     floor: Option<Position>,
 }
 
 impl Cursor {
-    pub(super) fn new(located: &Located, mute: bool) -> Self {
+    pub(super) fn new(located: &Located, how: Listening) -> Self {
         Self {
             next_seq: located.next_seq,
             last: located.last.clone(),
-            mute: mute.then(|| Mute(located.position.clone())),
+            mute: how.mute.then(|| Mute(located.position.clone())),
             slow: false,
             pages: located.fetch.then(Box::default),
+            pace: how.max_rate.map(|rate| Box::new(Pace::new(rate, located.top_seq))),
         }
     }
 
     pub(super) fn behind(next_seq: u64, last: Option<Position>) -> Self {
-        Self { next_seq, last, mute: None, slow: true, pages: None }
+        Self { next_seq, last, mute: None, slow: true, pages: None, pace: None }
     }
 
     /// A page came, or could not be read.
@@ -88,7 +92,17 @@ impl Cursor {
         self.mute.is_some()
     }
 
-    fn evicted(&mut self, to: &Evicted) {
+    /// Whether it stays a cursor also where the room is.
+    pub(super) fn is_for_good(&self) -> bool {
+        self.mute.is_some() || self.pace.is_some()
+    }
+
+    /// Whether this live message is left out because it is one's own.
+    pub(super) fn leaves_out(&self, entry: &Entry, client: ClientId) -> bool {
+        self.mute.as_ref().is_some_and(|mute| mute.leaves_out(entry, client))
+    }
+
+    pub(super) fn evicted(&mut self, to: &Evicted) {
         self.next_seq = to.seq;
         self.last = Some(to.position.clone());
     }
@@ -136,6 +150,9 @@ impl Hub {
             if cursor.pages.is_some() && self.fill_page(slot, sub.room, cursor, client, segments, until) {
                 return self.scratch.len() >= until;
             }
+            if cursor.is_paced() {
+                return self.fill_paced(slot, sub.room, cursor, client, segments, until);
+            }
             let Some(room) = self.rooms[sub.room as usize].as_deref() else { return false };
             if cursor.next_seq > room.delivered {
                 return false;
@@ -156,7 +173,7 @@ impl Hub {
                 return true;
             }
             let mut page = std::mem::take(&mut self.page);
-            let read = room.cell.read(cursor.next_seq, left, &mut page);
+            let read = read_on(&room.cell, cursor, left, &mut page);
             let foreign = read.is_err() && room.cell.is_foreign();
             let next_seq = page.last().map(|last| last.seq + 1);
             self.fill_entries(slot, sub.room, cursor, &mut page, client, segments);
@@ -173,7 +190,7 @@ impl Hub {
         }
     }
 
-    fn fill_entries(
+    pub(super) fn fill_entries(
         &mut self,
         slot: u32,
         room: u32,
@@ -185,7 +202,7 @@ impl Hub {
         let form = self.hot[slot as usize].form;
         for entry in entries.drain(..) {
             let before = std::mem::replace(&mut cursor.last, entry.position.clone());
-            if cursor.mute.as_ref().is_some_and(|mute| mute.leaves_out(&entry, client)) {
+            if cursor.leaves_out(&entry, client) {
                 continue;
             }
             self.scratch.extend_from_slice(entry.frame(form, &mut self.deflater));
@@ -255,7 +272,7 @@ impl Hub {
     }
 
     /// The window begins behind the cursor: says so and goes on there.
-    fn tell_gap(
+    pub(super) fn tell_gap(
         &mut self,
         slot: u32,
         room: u32,
@@ -291,7 +308,7 @@ impl Hub {
         for sub in &mut listener.subs {
             let Some(cursor) = &sub.cursor else { continue };
             let Some(room) = self.rooms[sub.room as usize].as_deref_mut() else { continue };
-            if cursor.pages.is_some() || cursor.is_mute() || cursor.next_seq != room.delivered + 1 {
+            if cursor.pages.is_some() || cursor.is_for_good() || cursor.next_seq != room.delivered + 1 {
                 continue;
             }
             let moved = room.remove_other(sub.place);
@@ -328,4 +345,24 @@ impl Hub {
             self.particularise(slot, room, next_seq, last.cloned());
         }
     }
+}
+
+/// Reads on from a cursor's place.
+fn read_on(
+    cell: &Cell,
+    cursor: &Cursor,
+    max_bytes: usize,
+    page: &mut Vec<Arc<Entry>>,
+) -> Result<(), Evicted> {
+    // Who fell behind is not told what has been overtaken meanwhile, where messages have keys.
+    if let Some(tag) = cell.options.conflate.as_deref().filter(|_| cursor.slow) {
+        let of = Newest { tag: Some(tag), keyless_stay: true, most: usize::MAX, max_bytes };
+        return cell.read_newest(cursor.next_seq, &of, page);
+    }
+    let read = cell.read(cursor.next_seq, max_bytes, page);
+    if let Some(pace) = &cursor.pace {
+        // The past is not paced; what is live is read anew.
+        page.retain(|entry| entry.seq < pace.live_seq);
+    }
+    read
 }

@@ -75,7 +75,10 @@ impl What {
 
 impl Segment {
     pub(super) fn own(end: usize) -> Self {
-        Self { end, what: What::Own(Class::Own) }
+        Self::said(end, Class::Own)
+    }
+    pub(super) fn said(end: usize, class: Class) -> Self {
+        Self { end, what: What::Own(class) }
     }
     pub(super) fn entry(end: usize, room: u32, entry: Arc<Entry>, before: Option<Position>) -> Self {
         Self { end, what: What::Entry(room, entry, before) }
@@ -86,7 +89,9 @@ impl Hub {
     /// Sends what is due, to at most `budget` sockets. Whether there is more: then flush again without sleeping.
     pub fn flush(&mut self, carrier: &mut impl Carrier, now: Now, mut budget: usize) -> bool {
         self.turn += 1;
+        self.now_ms = now.mono_ms;
         self.open_batches();
+        self.wake_paced();
         self.serve_ready(carrier, now, &mut budget);
         self.walk(carrier, now, &mut budget);
         self.own.clear();
@@ -182,13 +187,20 @@ impl Hub {
         }
         let key = self.key(index);
         let Some(room) = self.rooms[index as usize].as_deref_mut() else { return };
+        let cell = room.cell.clone();
         let others = std::mem::take(&mut room.others);
         for &slot in &others {
             let Some(listener) = self.listener(slot) else { continue };
             let client = listener.client;
-            let mute = listener.sub(index).is_some_and(|s| s.cursor.as_ref().is_some_and(|c| c.is_mute()));
+            let cursor = listener.sub(index).and_then(|sub| sub.cursor.as_deref_mut());
+            let mute = cursor.as_ref().is_some_and(|cursor| cursor.is_mute());
+            let news = volatile.iter().filter(|e| !(mute && e.is_from(client)));
+            if let Some(pace) = cursor.and_then(|cursor| cursor.pace.as_deref_mut()) {
+                news.for_each(|entry| pace.keep(entry, cell.options.conflate.as_deref()));
+                continue;
+            }
             let form = self.hot[slot as usize].form;
-            for entry in volatile.iter().filter(|e| !(mute && e.is_from(client))) {
+            for entry in news {
                 let frame = entry.frame(form, &mut self.deflater).clone();
                 self.keep_shared(slot, frame, Class::Volatile(key));
             }
@@ -446,15 +458,22 @@ impl Hub {
         let bypass = planted(Bug::StashBypass) && !self.hot[slot as usize].blocked;
         let limit = if bypass { usize::MAX } else { self.outbox_bytes };
         let Some(listener) = self.listener(slot) else { return };
-        let outbox = listener.outbox.get_or_insert_default();
+        let added = bytes.len() as u64;
+        listener.outbox.get_or_insert_default().push(bytes, class);
+        self.hot[slot as usize].waiting = true;
+        self.figures.frames += 1;
+        self.figures.outbox_bytes += added;
+        self.shrink_outbox(slot, limit);
+    }
+
+    /// Leaves out of an outbox what may be left out until `limit` holds, and tells of it.
+    fn shrink_outbox(&mut self, slot: u32, limit: usize) {
+        let Some(outbox) = self.listener(slot).and_then(|l| l.outbox.as_mut()) else { return };
         let before = outbox.bytes();
-        outbox.push(bytes, class);
         let left = outbox.shrink(limit);
         let bytes = outbox.bytes();
-        self.hot[slot as usize].waiting = true;
         let figures = &mut self.figures;
-        figures.frames += 1;
-        figures.outbox_bytes = figures.outbox_bytes + bytes as u64 - before as u64;
+        figures.outbox_bytes -= (before - bytes) as u64;
         figures.left_out_volatile += left.volatile.len() as u64;
         figures.left_out_presence += left.presence.len() as u64;
         for key in left.volatile {
@@ -479,6 +498,23 @@ impl Hub {
             self.overflowed.push(Overflow { slot, bytes });
         }
         self.tidy_outbox(slot);
+    }
+
+    /// Every outbox with its bytes, the largest first.
+    pub fn outboxes(&self) -> Vec<(usize, u32)> {
+        let waiting = (0u32..).zip(&self.hot).filter(|(_, hot)| hot.waiting);
+        let mut all: Vec<_> = waiting.map(|(slot, _)| (self.waiting_bytes(slot), slot)).collect();
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all
+    }
+
+    /// All outboxes together hold too much: this one gives half of what it has, or its connection ends. How many bytes
+    /// that frees.
+    pub fn relieve(&mut self, slot: u32) -> usize {
+        let before = self.waiting_bytes(slot);
+        self.shrink_outbox(slot, before / 2);
+        let ends = self.overflowed.last().is_some_and(|overflow| overflow.slot == slot);
+        if ends { before } else { before.saturating_sub(self.waiting_bytes(slot)) }
     }
 
     fn tell_left_out(&mut self, slot: u32, key: HubKey, tell: impl FnOnce(&mut Self, &crate::channel::Cell)) {

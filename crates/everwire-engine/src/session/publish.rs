@@ -6,8 +6,9 @@ use everwire_proto::codes::ErrorCode;
 use everwire_proto::command::Publish;
 
 use super::{Deny, Session, known_channel};
-use crate::channel::{Draft, Namespaces, Options, Publisher};
+use crate::channel::{Cell, Draft, Namespaces, Options, Publisher, Schema};
 use crate::permit::Right;
+use crate::time::Now;
 
 /// A publish that may go through.
 #[derive(Clone, Debug)]
@@ -40,6 +41,17 @@ pub fn draft_for_backend(ask: &Publish<'_>, namespaces: &Namespaces) -> Result<P
     Ok(PublishAsk { options: options.clone(), draft })
 }
 
+/// Whether a channel takes one more publish this second, whoever sends it.
+pub fn check_rate(cell: &Cell, now: Now) -> Result<(), Deny> {
+    cell.admit(now).map_err(|wait_ms| {
+        let (channel, most) = (cell.name.as_str(), cell.options.messages_per_second.unwrap_or(0));
+        let text = format!(
+            "more than {most} messages a second to {channel}; the next one is welcome in {wait_ms} ms"
+        );
+        Deny { retry_after_ms: Some(wait_ms), ..Deny::new(ErrorCode::RateLimited, text) }
+    })
+}
+
 fn checked_draft(ask: &Publish<'_>, options: &Options, publisher: Publisher) -> Result<Draft, Deny> {
     let (bytes, limit) = (ask.data.len(), options.message_bytes);
     if bytes > limit as usize {
@@ -50,6 +62,12 @@ fn checked_draft(ask: &Publish<'_>, options: &Options, publisher: Publisher) -> 
         let text =
             "`message_id` and `volatile` exclude each other: what is not stored can't be recognised again";
         return Err(Deny::new(ErrorCode::BadRequest, text));
+    }
+    if let Some(Schema(schema)) = &options.schema {
+        schema.check(&ask.data).map_err(|fault| {
+            let text = format!("the payload is not what {} takes: {fault}", ask.channel);
+            Deny::new(ErrorCode::BadRequest, text)
+        })?;
     }
     Ok(Draft {
         payload: ask.data.to_payload(),

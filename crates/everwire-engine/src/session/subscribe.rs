@@ -24,13 +24,16 @@ pub struct SubscribeAsk {
     pub watch: bool,
     /// Is spared its own live messages.
     pub mute: bool,
-    /// It came in by a token for this channel alone.
-    pub by_token: bool,
-    /// When that token ends, ms since 1970 UTC.
-    pub expires_at: Option<u64>,
+    /// Wants at most so many live messages a second.
+    pub max_rate: Option<u32>,
+    /// It came in by a token for this channel alone. Boxed: nearly nobody does.
+    pub entrance: Option<Box<Entrance>>,
     /// Nobody asked: the server does it, and tells.
     pub by_server: bool,
 }
+
+/// A rate above this is this: a shard does not look more often than every ms.
+const MOST_RATE: u32 = 1_000;
 
 impl Session {
     /// Checks a `subscribe`; `subscribed` is how many channels it has, `limit` how many it may have.
@@ -50,9 +53,9 @@ impl Session {
             None => self.channel(&ask.channel, namespaces, Right::Subscribe)?,
         };
         check_room(subscribed, limit)?;
-        if ask.max_rate.is_some() {
-            let text = "`max_rate` is not offered by this server; subscribe without it";
-            return Err(Deny::new(ErrorCode::NotAvailable, text));
+        if ask.max_rate == Some(0) {
+            let text = "`max_rate` is 0; it must be 1 or more messages a second";
+            return Err(Deny::new(ErrorCode::BadRequest, text));
         }
         if ask.presence && !options.presence {
             let text = format!("presence is off for {}; subscribe without `presence`", ask.channel);
@@ -66,9 +69,10 @@ impl Session {
             options: options.clone(),
             wanted: Wanted { since, rewind: ask.rewind },
             watch: ask.presence,
-            mute: ask.echo == Some(false),
-            by_token: entrance.is_some(),
-            expires_at: entrance.and_then(|entrance| entrance.expires_at),
+            // A subscriber may only narrow what the namespace allows.
+            mute: ask.echo == Some(false) || !options.echo,
+            max_rate: ask.max_rate.map(|rate| u32::try_from(rate).unwrap_or(MOST_RATE).min(MOST_RATE)),
+            entrance: entrance.map(Box::new),
             by_server: false,
         })
     }
@@ -84,13 +88,14 @@ impl Session {
         let options = self.channel(channel, namespaces, Right::Subscribe)?.clone();
         check_room(subscribed, limit)?;
         let wanted = Wanted { since, rewind: None };
+        let mute = !options.echo;
         Ok(SubscribeAsk {
             options,
             wanted,
             watch: false,
-            mute: false,
-            by_token: false,
-            expires_at: None,
+            mute,
+            max_rate: None,
+            entrance: None,
             by_server: true,
         })
     }

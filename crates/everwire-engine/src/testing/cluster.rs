@@ -139,7 +139,7 @@ impl Cluster {
         self.seed = self.seed.wrapping_add(0x517c_c1b7_2722_0a95);
         let Recipe { settings, limits, shards, .. } = self.recipe.clone();
         let inboxes = (0..shards).map(|_| Arc::new(Inbox::new(limits.inbox_bytes))).collect();
-        let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into() });
+        let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into(), message_ids: 0.into() });
         let entropy: Arc<dyn Entropy> = Arc::new(Seeded::new(self.seed));
         let link = self.central.clone().map(|central| Link::new(central, shared.clone()));
         let broker: Arc<dyn Broker> = match &link {
@@ -163,7 +163,7 @@ impl Cluster {
         });
         there.slots[slot] = Some(number);
         let slot = u32::try_from(slot).expect("a simulation is small");
-        there.turn.open(slot, Peer { form, token: None }, self.now);
+        there.turn.open(slot, Peer { form, token: None, address: None }, self.now);
         self.conns.push(Conn {
             node,
             shard,

@@ -78,7 +78,7 @@ impl Rig {
     fn new(make: Make<'_>) -> Self {
         let limits = NodeLimits::default();
         let inboxes = (0..SHARDS).map(|_| Arc::new(Inbox::new(limits.inbox_bytes))).collect();
-        let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into() });
+        let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into(), message_ids: 0.into() });
         let (broker, settle) = make(shared.clone(), Arc::new(Seeded::new(11)));
         let now = Now { mono_ms: 1_000, unix_ms: 1_700_000_000_000 };
         Self { shared, broker, settle, now, tickets: 0, items: [Vec::new(), Vec::new()] }

@@ -45,6 +45,7 @@ impl OneShard {
             inboxes: vec![Arc::new(Inbox::new(self.node.inbox_bytes))],
             limits: self.node,
             history_bytes: 0.into(),
+            message_ids: 0.into(),
         });
         let entropy: Arc<dyn Entropy> = Arc::new(Seeded::new(1));
         let settings = Settings {

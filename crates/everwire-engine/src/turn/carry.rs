@@ -13,12 +13,16 @@ use super::answers::Pending;
 use super::expiry::over_ms;
 use super::subscriptions::already;
 use crate::channel::{Cell, Options};
-use crate::node::{Full, Seat};
+use crate::node::{Counters, Full, Seat};
+use crate::party::Crowded;
 use crate::plant::{Bug, planted};
 use crate::ports::Ask;
-use crate::session::{Deny, HistoryAsk, Phase, PresenceAsk, PublishAsk, member_token};
+use crate::session::{Deny, HistoryAsk, Phase, PresenceAsk, PublishAsk, check_rate, member_token};
 use crate::time::Now;
 use crate::verbs::presence_page;
+
+/// Whoever found no place comes back after a time in this range, ms: one that died in silence is gone by then.
+const COME_BACK_MS: [u64; 2] = [10_000, 45_000];
 
 impl Turn {
     pub(super) fn command(&mut self, slot: u32, id: Option<u64>, command: Command<'_>, now: Now) {
@@ -112,9 +116,20 @@ impl Turn {
             let key = key?;
             node.resume(key, user.as_deref(), at, now).map(|client| (client, key))
         });
+        // One that is resumed takes the place of its old connection, which is about to end.
+        let goes_on = matches!(resumed, Some(Some(_)));
+        let most = if goes_on { u32::MAX } else { node.settings.limits.user_connections };
+        let party = match user.as_ref().map(|user| node.users.join(user, most)).transpose() {
+            Ok(party) => party,
+            Err(crowded) => {
+                self.turn_away(slot, id, crowded, now);
+                return false;
+            }
+        };
         let Some(conn) = self.conn(slot) else { return false };
         let session = &mut conn.session;
         session.phase = Phase::Connected;
+        session.party = party;
         // Drawn now and not when the socket was opened: of two connections that one session had, the later has more.
         session.holder = node.next_holder();
         session.identity = ask.identity;
@@ -138,6 +153,19 @@ impl Turn {
         let over = expires_at.map_or(u64::MAX, |at| over_ms(at, now));
         self.arm(slot, over.min(now.mono_ms + node.settings.times.heartbeat_ms));
         true
+    }
+
+    /// A user has as many connections as one may: it is told, and when to come back.
+    fn turn_away(&mut self, slot: u32, id: Option<u64>, crowded: Crowded, now: Now) {
+        Counters::count(&self.node.counters.crowded_users);
+        let most = crowded.most;
+        let text = format!("this user has {most} connections, which is the limit; end one of them first");
+        let code = ErrorCode::RateLimited;
+        self.refuse(slot, id, &Deny { retry_after_ms: Some(COME_BACK_MS[0]), ..Deny::new(code, text) });
+        let message = "this user has too many connections";
+        let bye = Outgoing::Bye { code: code.as_str(), message, reconnect: true, after_ms: COME_BACK_MS };
+        self.say(slot, None, &bye);
+        self.close(slot, CloseCode::Overloaded, message, now);
     }
 
     fn say_connected(
@@ -179,8 +207,9 @@ impl Turn {
         now: Now,
     ) -> Result<(), Deny> {
         // life 4/9: carried to the node and its broker; the answer comes back here.
-        self.node.counters.published.fetch_add(1, Ordering::Relaxed);
         let cell = self.cell_of(channel, &ask.options, now)?;
+        check_rate(&cell, now)?;
+        self.node.counters.published.fetch_add(1, Ordering::Relaxed);
         let generation = self.generations[slot as usize];
         self.ask(cell, Ask::Publish(ask.draft), Pending::Publish { slot, generation, id }, now);
         Ok(())

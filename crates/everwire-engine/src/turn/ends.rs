@@ -72,6 +72,7 @@ impl Turn {
     pub(super) fn end(&mut self, slot: u32, goodbye: bool, now: Now) {
         let Some(conn) = self.conn(slot).filter(|conn| !conn.ended) else { return };
         conn.ended = true;
+        conn.session.party = None;
         let waiting = conn.waiting.take();
         let (client, holder, key) = (conn.session.client, conn.session.holder, conn.session.key);
         let at = self.conn_key(slot);
@@ -166,6 +167,9 @@ impl Turn {
         for slot in self.slots_of(&expulsion.whom) {
             self.end(slot, false, now);
             self.begin_closing(slot, expulsion.code, &expulsion.reason, 5_000, now);
+        }
+        if let Expelled::Token(id) = &expulsion.whom {
+            self.end_entrances(id, now);
         }
     }
 

@@ -3,12 +3,16 @@
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::reply::{Outgoing, UnsubscribeReason};
 
-use super::Turn;
+use super::subscriptions::Joining;
+use super::{Entered, Turn};
 use crate::inbox::HubKey;
 use crate::limits::LEEWAY_MS;
 use crate::permit::Right;
+use crate::ports::Entrance;
 use crate::session::{Deny, rule_on};
 use crate::time::Now;
+
+const REVOKED: &str = "the token for this channel was revoked; subscribe with another one";
 
 /// When a token that ends then has ended for everybody, on the clock that never jumps. The wall clock may be set
 /// meanwhile: whoever waits looks again.
@@ -39,7 +43,7 @@ impl Turn {
         for key in self.hub.subscriptions(slot) {
             let Some(cell) = self.hub.cell(key) else { continue };
             let Some(conn) = self.conn(slot) else { return };
-            let by_token = conn.entered.iter().flat_map(|e| e.iter()).any(|(own, _)| *own == key);
+            let by_token = conn.entered.iter().flat_map(|e| e.iter()).any(|own| own.key == key);
             let name = cell.name.as_str();
             if !by_token && !rule_on(&conn.session.identity, name, &cell.options, Right::Subscribe).admits() {
                 let message = "the new token does not allow this channel";
@@ -63,9 +67,10 @@ impl Turn {
     }
 
     /// Remembers that a subscription hangs on a token of its own.
-    pub(super) fn note_entrance(&mut self, slot: u32, key: HubKey, expires_at: Option<u64>, now: Now) {
+    pub(super) fn note_entrance(&mut self, slot: u32, key: HubKey, entrance: &Entrance, now: Now) {
+        let (expires_at, token_id) = (entrance.expires_at, entrance.token_id.clone());
         if let Some(conn) = self.conn(slot) {
-            conn.entered.get_or_insert_default().push((key, expires_at));
+            conn.entered.get_or_insert_default().push(Entered { key, ends: expires_at, token_id });
         }
         if let Some(expires_at) = expires_at {
             self.arm_sooner(slot, over_ms(expires_at, now));
@@ -75,10 +80,34 @@ impl Turn {
     pub(super) fn forget_entrance(&mut self, slot: u32, key: HubKey) {
         let Some(conn) = self.conn(slot) else { return };
         if let Some(entered) = &mut conn.entered {
-            entered.retain(|(own, _)| *own != key);
+            entered.retain(|own| own.key != key);
             if entered.is_empty() {
                 conn.entered = None;
             }
+        }
+    }
+
+    /// A token is accepted no more: subscriptions that hang on it end, and those that are on their way are refused.
+    pub(super) fn end_entrances(&mut self, token_id: &str, now: Now) {
+        let is_it = |own: &Option<Box<str>>| own.as_deref() == Some(token_id);
+        let mut out = Vec::new();
+        for (slot, conn) in (0u32..).zip(&self.conns) {
+            let entered = conn.as_deref().filter(|c| !c.ended).and_then(|c| c.entered.as_deref());
+            let theirs = entered.into_iter().flatten().filter(|own| is_it(&own.token_id));
+            out.extend(theirs.map(|own| (slot, own.key)));
+        }
+        for (slot, key) in out {
+            let code = ErrorCode::TokenInvalid.as_str();
+            self.put_out(slot, key, &UnsubscribeReason { code, message: REVOKED, resubscribe: false }, now);
+        }
+        let waits_by =
+            |joining: &Joining| joining.ask.entrance.as_ref().is_some_and(|own| is_it(&own.token_id));
+        let waits = |list: &Vec<Joining>| list.iter().any(waits_by);
+        let mut keys: Vec<_> = self.joining.iter().filter(|(_, l)| waits(l)).map(|(key, _)| *key).collect();
+        keys.sort_unstable_by_key(|key| key.index);
+        for key in keys {
+            let revoked = |_: &str| Deny::new(ErrorCode::TokenInvalid, REVOKED);
+            self.refuse_joining(key, waits_by, revoked, now);
         }
     }
 
@@ -90,7 +119,7 @@ impl Turn {
         reached: impl Fn(u64) -> bool,
     ) -> Option<u64> {
         let entered = self.conn(slot)?.entered.as_ref()?;
-        let due: Vec<_> = entered.iter().filter_map(|(key, at)| Some((*key, over_ms((*at)?, now)))).collect();
+        let due: Vec<_> = entered.iter().filter_map(|own| Some((own.key, over_ms(own.ends?, now)))).collect();
         let mut next = None;
         for (key, due) in due {
             if reached(due) {

@@ -8,6 +8,7 @@ use super::subscriptions::Joining;
 use super::{Conn, Turn};
 use crate::channel::Wanted;
 use crate::inbox::{Listing, Order, Report, Seen};
+use crate::ports::Entrance;
 use crate::session::{Deny, Phase, SubscribeAsk, known_channel};
 use crate::time::Now;
 
@@ -60,14 +61,16 @@ impl Turn {
         if subscribed + waiting.len() >= conn.session.most_channels(&node.settings.limits) as usize {
             return false;
         }
+        let user = conn.session.identity.user.clone();
+        let entrance = Entrance { user, channel: channel.into(), expires_at: None, token_id: None };
         let ask = SubscribeAsk {
             options: options.clone(),
             wanted,
             watch: false,
             mute: false,
             // As one that came in by a token for this channel alone: a refresh does not put it out.
-            by_token: true,
-            expires_at: None,
+            entrance: Some(Box::new(entrance)),
+            max_rate: None,
             by_server: true,
         };
         let Ok(key) = self.room_for(channel, &ask, now) else { return false };

@@ -181,10 +181,11 @@ impl Turn {
             let reason = GapReason::HistoryExpired;
             self.say(slot, None, &Outgoing::Gap { channel, from: None, to: None, reason });
         }
-        if ask.by_token {
-            self.note_entrance(slot, key, ask.expires_at, now);
+        if let Some(entrance) = &ask.entrance {
+            self.note_entrance(slot, key, entrance, now);
         }
-        self.hub.enter(slot, key, Listening { watch: ask.watch, mute: ask.mute }, located);
+        let how = Listening { watch: ask.watch, mute: ask.mute, max_rate: ask.max_rate };
+        self.hub.enter(slot, key, how, located);
     }
 
     pub(super) fn unsubscribe(&mut self, slot: u32, id: Option<u64>, channel: &str, now: Now) {
@@ -238,7 +239,7 @@ impl Turn {
 
     /// Those who wait and may not come in any more are told so.
     pub(super) fn refuse_forbidden(&mut self, slot: u32, now: Now) {
-        let waits = |list: &Vec<Joining>| list.iter().any(|j| j.slot == slot && !j.ask.by_token);
+        let waits = |list: &Vec<Joining>| list.iter().any(|j| j.slot == slot && j.ask.entrance.is_none());
         let mut keys: Vec<_> = self.joining.iter().filter(|(_, l)| waits(l)).map(|(key, _)| *key).collect();
         keys.sort_unstable_by_key(|key| key.index);
         for key in keys {
@@ -246,7 +247,7 @@ impl Turn {
             let Some(conn) = self.conn(slot) else { return };
             let (name, right) = (cell.name.as_str(), Right::Subscribe);
             if !rule_on(&conn.session.identity, name, &cell.options, right).admits() {
-                let theirs = |j: &Joining| j.slot == slot && !j.ask.by_token;
+                let theirs = |j: &Joining| j.slot == slot && j.ask.entrance.is_none();
                 self.refuse_joining(key, theirs, forbidden, now);
             }
         }
@@ -298,7 +299,7 @@ pub(super) fn subscribed<'a>(cell: &'a Cell, ask: &SubscribeAsk, located: &'a Lo
         recovered: located.recovered,
         replaying: located.replaying,
         presence: ask.watch.then(|| cell.presence_summary()),
-        expires_at: ask.expires_at,
+        expires_at: ask.entrance.as_ref().and_then(|entrance| entrance.expires_at),
     }
 }
 

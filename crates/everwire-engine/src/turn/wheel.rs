@@ -124,7 +124,8 @@ impl Turn {
         let wheel = self.wheel.next_ms();
         let paused = self.paused.peek().map(|Reverse((ms, ..))| *ms);
         let leave = self.leaves.peek().map(|leave| leave.due_ms);
-        let wakes = [wheel, paused, leave].into_iter().flatten();
+        let paced = self.hub.next_paced_ms();
+        let wakes = [wheel, paused, leave, paced].into_iter().flatten();
         wakes.fold(sweep, u64::min).max(now.mono_ms)
     }
 
@@ -154,6 +155,7 @@ impl Turn {
             self.time_out_asks(now);
             self.time_out_joining(now);
             self.hub.retry_pages();
+            self.hub.tell_counts();
             // Shards sweep different stripes at a time.
             self.round = self.round.wrapping_add(self.node.shared.inboxes.len());
             let node = self.node.clone();

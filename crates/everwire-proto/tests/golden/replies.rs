@@ -10,7 +10,7 @@ use everwire_proto::reply::{
     PresenceSummary, Subscribed, UnsubscribeReason, WireLimits,
 };
 
-pub(crate) const KINDS: [&str; 18] = [
+pub(crate) const KINDS: [&str; 19] = [
     "connected",
     "refreshed",
     "subscribed",
@@ -24,6 +24,7 @@ pub(crate) const KINDS: [&str; 18] = [
     "join",
     "leave",
     "presence_state",
+    "presence_count",
     "presence_reset",
     "gap",
     "ping",
@@ -197,6 +198,14 @@ fn members() -> Vec<Case> {
         case("join", None, of(MemberEvent::Join, 13, came)),
         case("leave", None, of(MemberEvent::Leave, 14, bob)),
         case("presence_state", None, of(MemberEvent::State, 15, ann)),
+        case(
+            "presence_count",
+            None,
+            Outgoing::PresenceCount {
+                channel: LOBBY,
+                summary: PresenceSummary { users: 1_200, clients: 1_500, version: 39 },
+            },
+        ),
         case("presence_reset", None, Outgoing::PresenceReset { channel: LOBBY, version: 40 }),
     ]
 }

@@ -169,8 +169,9 @@ impl Claims {
     /// A token for one channel.
     pub(super) fn entrance(self) -> Result<Entrance, Fault> {
         let expires_at = self.expires_at();
+        let token_id = self.token_id().map(Into::into);
         let channel = self.channel.ok_or(Fault::ForConnect)?;
-        Ok(Entrance { user: self.sub.map(Into::into), channel: channel.into(), expires_at })
+        Ok(Entrance { user: self.sub.map(Into::into), channel: channel.into(), expires_at, token_id })
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use everwire_brokers::disk::Sync;
 use everwire_engine::channel::Namespaces;
+use everwire_engine::limits::ConnectionLimits;
 
 use crate::listen::{Listen, NoAddress};
 use crate::tls::{ClientAuth, Files};
@@ -89,7 +90,7 @@ pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
     let doc = "The backend's tokens (JSON Web Tokens) say who a user is and what the user may do. Several keys are good at \
                once: to change a secret, add the new one, sign with it, and take the old one out when its last token has ended.";
     root.optional("tokens", doc, |tokens| config.tokens = Some(Arc::new(read_tokens(tokens, beside))));
-    read_namespaces(&mut root, &mut config);
+    read_namespaces(&mut root, beside, &mut config);
     (config, root.end())
 }
 
@@ -233,6 +234,26 @@ fn read_limits(section: &mut Section, config: &mut Config) {
     section.number("bad_commands", doc, &mut limits.bad_commands, 0..=U32);
     let doc = "Commands that wait for an answer; more are not read.";
     section.number("waiting_commands", doc, &mut limits.waiting_commands, 1..=10_000);
+    read_shared(section, limits);
+}
+
+/// What the connections of a user, or of an address, may do together.
+fn read_shared(section: &mut Section, limits: &mut ConnectionLimits) {
+    const MOST: u64 = 1_000_000;
+    let doc =
+        "Publishes a second. Each is a command too, so that rate is met first unless this one is lower.";
+    section.number("publishes_per_second", doc, &mut limits.publishes_per_second, 1..=MOST);
+    section.number("publishes_burst", "Publishes at once.", &mut limits.publishes_burst, 1..=MOST);
+    section.number("user_connections", "Connections of one user.", &mut limits.user_connections, 1..=U32);
+    let doc = "Commands a second, of all connections of one user together.";
+    section.number("user_commands_per_second", doc, &mut limits.user_commands_per_second, 1..=MOST);
+    section.number("user_commands_burst", "And at once.", &mut limits.user_commands_burst, 1..=MOST);
+    let doc = "Connections from one address (of IPv6: from one /64). Behind a proxy that is not named in trusted_proxies \
+               everybody has the same.";
+    section.number("address_connections", doc, &mut limits.address_connections, 1..=U32);
+    let doc = "Commands a second, of all connections of one address together.";
+    section.number("address_commands_per_second", doc, &mut limits.address_commands_per_second, 1..=MOST);
+    section.number("address_commands_burst", "And at once.", &mut limits.address_commands_burst, 1..=MOST);
 }
 
 fn read_times(section: &mut Section, config: &mut Config) {
@@ -266,6 +287,12 @@ fn read_node(section: &mut Section, config: &mut Config) {
     section.size("inbox_bytes", doc, &mut node.inbox_bytes, 64 * KIB..=1 << 40);
     let doc = "Ended sessions that can be resumed; at least as many as there ever were at once.";
     section.number("ended_sessions", doc, &mut node.ended_sessions, 0..=1 << 32);
+    let doc = "Message ids of all channels together; above it none remembers more than it does.";
+    section.number("message_ids", doc, &mut node.message_ids_in_all, 0..=1 << 32);
+    let doc = "Outboxes of all connections; above it the largest is emptied, or its connection ended.";
+    section.size("outbox_bytes", doc, &mut node.outbox_bytes, 64 * KIB..=1 << 50);
+    let doc = "New connections a second, for each shard; above it 503, with a time to come back.";
+    section.number("handshakes_per_second", doc, &mut config.handshakes_per_second, 1..=1_000_000);
 }
 
 /// Where history is kept. A relative folder is meant from where the config file stands.

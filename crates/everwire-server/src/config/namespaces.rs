@@ -1,5 +1,6 @@
 //! `[namespaces.<name>]`: what may be done in its channels, and by whom.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use everwire_engine::channel::{Access, HistoryLimits, OnSlow, Options, Who};
@@ -7,6 +8,7 @@ use everwire_engine::channel::{Access, HistoryLimits, OnSlow, Options, Who};
 use super::Config;
 use super::fields::DAY;
 use super::section::Section;
+use crate::schema;
 
 pub(super) const WHO: [(&str, Who); 4] = [
     ("deny", Who::Deny),
@@ -15,12 +17,12 @@ pub(super) const WHO: [(&str, Who); 4] = [
     ("anyone", Who::Anyone),
 ];
 
-pub(super) fn read_namespaces(root: &mut Section, config: &mut Config) {
+pub(super) fn read_namespaces(root: &mut Section, beside: &Path, config: &mut Config) {
     let doc = "A channel `chat:lobby` is in the namespace `chat`; `news` is in the namespace `default`.";
     let message_bytes = config.limits.message_bytes;
     let mut all = Vec::new();
     root.names("namespaces", doc, |name, section| {
-        let options = read_namespace(section, message_bytes, name == "default");
+        let options = read_namespace(section, beside, message_bytes, name == "default");
         all.push((name.to_owned(), Arc::new(options)));
     });
     for (name, options) in all {
@@ -33,7 +35,7 @@ pub(super) fn read_namespaces(root: &mut Section, config: &mut Config) {
 }
 
 /// What a namespace does not allow is denied unless a token allows it, and what it does not switch on is off.
-fn read_namespace(section: &mut Section, message_bytes: u32, is_default: bool) -> Options {
+fn read_namespace(section: &mut Section, beside: &Path, message_bytes: u32, is_default: bool) -> Options {
     let mut options = Options {
         history: None,
         presence: false,
@@ -41,6 +43,11 @@ fn read_namespace(section: &mut Section, message_bytes: u32, is_default: bool) -
         user_channels: false,
         message_bytes,
         on_slow: OnSlow::Close,
+        presence_members: Options::PRESENCE_MEMBERS,
+        echo: true,
+        messages_per_second: None,
+        schema: None,
+        conflate: None,
     };
     section.flag("presence", "Who is there is kept and told.", &mut options.presence);
     let doc = "The largest message here; at most that of `[limits]`.";
@@ -52,6 +59,7 @@ fn read_namespace(section: &mut Section, message_bytes: u32, is_default: bool) -
                back where there is history, else closed.";
     let place = section.word("on_slow", doc, &mut on_slow, &slow);
     read_owner(section, &mut options, is_default);
+    read_measure(section, &mut options, beside);
     let doc = "Who may: \"deny\" (nobody), \"token\" (whoever has a token that allows it), \"authenticated\" (any user \
                too), \"anyone\". The API with a key may always.";
     section.section("access", doc, |access| read_access(access, &mut options.access));
@@ -69,6 +77,26 @@ fn read_namespace(section: &mut Section, message_bytes: u32, is_default: bool) -
         section.fault("on_slow", place, "\"resync\" reads on from history, which is off here: add [history], or write \"drop\" or \"close\"");
     }
     options
+}
+
+/// How much, and what.
+fn read_measure(section: &mut Section, options: &mut Options, beside: &Path) {
+    let doc = "Members of a channel above which only their number is told, once a second.";
+    section.number("presence_members", doc, &mut options.presence_members, 1..=u64::from(u32::MAX));
+    section.flag("echo", "A publisher that subscribes gets its own messages too.", &mut options.echo);
+    let mut rate = 0;
+    let doc = "Messages a second to each channel; 0: as many as come.";
+    section.number("messages_per_second", doc, &mut rate, 0..=1_000_000);
+    options.messages_per_second = (rate > 0).then_some(rate);
+    let doc = "The tag that is a message's key: who is behind gets only the newest of each key.";
+    options.conflate = section.text("conflate", doc, "").map(|(tag, _)| tag.into());
+    let doc = "A JSON Schema of what may be published, from where the config file stands.";
+    if let Some((file, place)) = section.text("schema_file", doc, "") {
+        match schema::load(&beside.join(file)) {
+            Ok(schema) => options.schema = Some(schema),
+            Err(fault) => section.fault("schema_file", place, fault.to_string()),
+        }
+    }
 }
 
 fn read_access(access: &mut Section, to: &mut Access) {

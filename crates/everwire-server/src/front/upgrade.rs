@@ -1,10 +1,13 @@
 //! From an HTTP request to a socket in a shard: which path, which origin, which subprotocol.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use everwire_engine::entry::Form;
+use everwire_engine::party::AddressPart;
+use everwire_engine::session::Deny;
 use everwire_engine::turn::Peer;
 use everwire_proto::payload::Format;
 use everwire_proto::secret::Secret;
@@ -90,14 +93,34 @@ fn lines(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
 type Refusal = (StatusCode, String);
 
 /// Answers the opening handshake, and sends the socket on its way when the answer is out.
-pub(super) fn answer(site: &Arc<Site>, door: Door, request: &mut Request<Incoming>) -> Response<Body> {
+pub(super) fn answer(
+    site: &Arc<Site>,
+    door: Door,
+    peer: IpAddr,
+    request: &mut Request<Incoming>,
+) -> Response<Body> {
+    let place = match site.gate.admit(&site.node, peer, site.clock.now()) {
+        Ok(place) => place,
+        Err(deny) => return turned_away(site, deny),
+    };
     match accept(site, door, request) {
-        Ok((upgrade, protocol, purpose)) => {
-            send_on(site.clone(), request, upgrade.deflate, purpose);
+        Ok((upgrade, protocol, mut purpose)) => {
+            if let Purpose::Session(peer) = &mut purpose {
+                peer.address = Some(place.commands().clone());
+            }
+            send_on(site.clone(), request, upgrade.deflate, (purpose, place));
             accepted(&upgrade, protocol)
         }
         Err(refusal) => refused(&refusal),
     }
+}
+
+/// The gate is shut: nothing else of the request is looked at.
+fn turned_away(site: &Site, deny: Deny) -> Response<Body> {
+    if let Some(left_out) = site.may_tell(Reason::Gate) {
+        tracing::warn!(reason = deny.message, left_out, "connections are turned away");
+    }
+    super::last(api::refuse_with(deny))
 }
 
 fn accept(
@@ -124,7 +147,7 @@ fn accept(
             let deflated = upgrade.deflate.is_some_and(Agreed::may_compress);
             let token = upgrade.bearer.clone().or_else(|| bearer(headers));
             let token = ticket(site, request)?.or(token.map(|token| Secret(token.into_boxed_str())));
-            let peer = Peer { form: Form::new(format, deflated), token };
+            let peer = Peer { form: Form::new(format, deflated), token, address: None };
             Ok((upgrade, protocol, Purpose::Session(peer)))
         }
     }
@@ -233,7 +256,12 @@ fn refused((status, words): &Refusal) -> Response<Body> {
 }
 
 /// Waits until the HTTP library has sent the answer and lets go of the socket, then hands it to a shard.
-fn send_on(site: Arc<Site>, request: &mut Request<Incoming>, deflate: Option<Agreed>, purpose: Purpose) {
+fn send_on(
+    site: Arc<Site>,
+    request: &mut Request<Incoming>,
+    deflate: Option<Agreed>,
+    (purpose, place): (Purpose, AddressPart),
+) {
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
         let handshake = Duration::from_millis(site.config.handshake_ms);
@@ -247,7 +275,7 @@ fn send_on(site: Arc<Site>, request: &mut Request<Incoming>, deflate: Option<Agr
         match parts.io.into_inner().into_parts() {
             Ok((stream, tls)) => {
                 let leftover = parts.read_buf;
-                site.hand_over(Arrival { stream, tls, leftover, deflate, purpose });
+                site.hand_over(Arrival { stream, tls, leftover, deflate, purpose, place });
             }
             Err(error) => tracing::warn!(%error, "an upgraded connection was lost"),
         }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use everwire_engine::node::Payer;
 use everwire_proto::codes::{CloseCode, ErrorCode};
 
 use crate::shard::{Reading, TURN_BOUNDS_US};
@@ -73,6 +74,7 @@ pub(super) fn of(site: &Site) -> Vec<Family> {
     let mut all = now(site, &shards);
     all.extend(traffic(site, &shards));
     all.extend(trouble(site, &shards));
+    all.extend(limits(site));
     all.push(turns(&shards));
     let words =
         vec![("version", env!("CARGO_PKG_VERSION").into()), ("mode", site.config.mode.as_str().into())];
@@ -104,6 +106,17 @@ fn now(site: &Site, shards: &Reading) -> Vec<Family> {
             number(shards.outbox_bytes),
         ),
         gauge("everwire_shards", "Threads that serve sockets", site.shards.len() as f64),
+        gauge("everwire_users", "Users that have a connection", site.node.users.count() as f64),
+        gauge(
+            "everwire_addresses",
+            "Addresses that a connection comes from",
+            site.node.addresses.count() as f64,
+        ),
+        gauge(
+            "everwire_message_ids",
+            "Message ids that are remembered in memory",
+            site.node.shared.message_ids.load(Ordering::Relaxed) as f64,
+        ),
     ]
 }
 
@@ -176,6 +189,36 @@ fn trouble(site: &Site, shards: &Reading) -> Vec<Family> {
         ),
         sum("everwire_gaps", "Gaps that were told to subscribers", load(&node.gaps)),
         sum("everwire_evictions", "Idle channels that were forgotten to make room", load(&node.evicted)),
+    ]
+}
+
+/// Limits that were met, besides those that are told with an error or a close code.
+fn limits(site: &Site) -> Vec<Family> {
+    let node = &site.node.counters;
+    let refused = vec![
+        ("handshakes".into(), load(&site.gate.too_fast)),
+        ("address".into(), load(&site.gate.crowded)),
+        ("user".into(), load(&node.crowded_users)),
+    ];
+    let paused = Payer::ALL.iter().zip(&node.paused).map(|(payer, n)| (payer.as_str().into(), load(n)));
+    vec![
+        counters(
+            "everwire_refused_connections",
+            "Connections refused, by what there were too many of",
+            "reason",
+            refused,
+        ),
+        counters(
+            "everwire_pauses",
+            "Times that a connection was not read for a while, by whose bucket was empty",
+            "bucket",
+            paused.collect(),
+        ),
+        counter(
+            "everwire_relieved_outboxes",
+            "Outboxes that were emptied or ended because all together held too much",
+            number(load(&node.relieved)),
+        ),
     ]
 }
 

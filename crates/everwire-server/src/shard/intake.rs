@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use everwire_engine::party::AddressPart;
 use everwire_engine::turn::Peer;
 use everwire_proto::ws::deflate::Agreed;
 use mio::Waker;
@@ -39,6 +40,8 @@ pub struct Arrival {
     pub deflate: Option<Agreed>,
     /// What it is for.
     pub purpose: Purpose,
+    /// Its part of all connections from its address, as long as it has a socket.
+    pub place: AddressPart,
 }
 
 /// One shard's door. The front pushes, the shard takes once a turn. What waits here is bounded by the descriptors that

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use everwire_engine::hub::{Carrier, Sent};
+use everwire_engine::party::AddressPart;
 use everwire_proto::ws::Decoder;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
@@ -72,6 +73,8 @@ pub(super) struct Socket {
     pub(super) at_end: bool,
     /// Pongs given to the turn while the socket was blocked.
     pub(super) pongs: u16,
+    /// Its part of all connections from its address; given back with the socket.
+    pub(super) place: Option<AddressPart>,
 }
 
 /// What a read brought.
@@ -99,6 +102,7 @@ impl Socket {
             deaf: false,
             at_end: false,
             pongs: 0,
+            place: None,
         }
     }
 

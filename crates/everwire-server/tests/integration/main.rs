@@ -31,6 +31,7 @@ mod doors;
 mod hand_over;
 mod http;
 mod over_tls;
+mod limits;
 mod pressure;
 mod sessions;
 mod shutdown;

@@ -49,5 +49,8 @@ pub(super) fn recipe(rng: &mut Rng, keep: u64) -> Recipe {
     };
     let shards = u16::try_from(1 + rng.below(3)).unwrap_or(1);
     let pipe_bytes = [1_024, 4_096, 32_768][rng.below(3)];
+    // Where sockets are small, all outboxes together are, too.
+    let outbox_bytes = if pipe_bytes == 1_024 { 24 * 1024 } else { node.outbox_bytes };
+    let node = NodeLimits { outbox_bytes, ..node };
     Recipe { settings, limits: node, shards, pipe_bytes }
 }

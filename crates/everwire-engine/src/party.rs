@@ -1,0 +1,153 @@
+//! All connections of one user, or of one address: how many there are, and one bucket for what all of them send.
+//!
+//! A connection finds its party once, and holds its part of it until it ends. With the last part the party is forgotten,
+//! so the table has never more entries than there are connections.
+
+use std::fmt;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::hashes::NamedMap;
+use crate::time::SharedBucket;
+
+/// A table that was larger keeps the room of so many entries.
+const KEPT: usize = 1_024;
+
+#[derive(Debug, Default)]
+struct Party {
+    connections: u32,
+    commands: Arc<SharedBucket>,
+}
+
+/// The parties of one kind, by name.
+#[derive(Debug)]
+pub struct Parties<K>(Mutex<NamedMap<K, Party>>);
+
+impl<K> Default for Parties<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+/// A party has as many connections as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crowded {
+    /// The limit.
+    pub most: u32,
+}
+
+/// One connection's part of all from its address.
+pub type AddressPart = Part<u128>;
+
+/// One connection's part.
+pub struct Part<K: Hash + Eq> {
+    key: K,
+    of: Arc<Parties<K>>,
+    commands: Arc<SharedBucket>,
+}
+
+impl<K: Hash + Eq + Clone> Parties<K> {
+    /// One more connection.
+    ///
+    /// # Errors
+    /// [`Crowded`]: there are `most` already.
+    pub fn join(self: &Arc<Self>, key: &K, most: u32) -> Result<Part<K>, Crowded> {
+        let mut parties = self.lock();
+        let party = match parties.get_mut(key) {
+            Some(party) => party,
+            None => parties.entry(key.clone()).or_default(),
+        };
+        if party.connections >= most {
+            // Where not even one is allowed, the look-up has just made it.
+            if party.connections == 0 {
+                parties.remove(key);
+            }
+            return Err(Crowded { most });
+        }
+        party.connections += 1;
+        Ok(Part { key: key.clone(), of: self.clone(), commands: party.commands.clone() })
+    }
+}
+
+impl<K> Parties<K> {
+    fn lock(&self) -> MutexGuard<'_, NamedMap<K, Party>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Parties that have a connection.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+}
+
+impl<K: Hash + Eq> Part<K> {
+    /// The bucket of all connections of the party.
+    pub fn commands(&self) -> &Arc<SharedBucket> {
+        &self.commands
+    }
+}
+
+impl<K: Hash + Eq> Drop for Part<K> {
+    fn drop(&mut self) {
+        let mut parties = self.of.lock();
+        let Some(party) = parties.get_mut(&self.key) else { return };
+        party.connections -= 1;
+        if party.connections == 0 {
+            parties.remove(&self.key);
+            if parties.capacity() > KEPT && parties.len() < parties.capacity() / 8 {
+                let room = KEPT.max(parties.len() * 2);
+                parties.shrink_to(room);
+            }
+        }
+    }
+}
+
+impl<K: Hash + Eq> fmt::Debug for Part<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The key is somebody's name or address.
+        f.debug_struct("Part").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Now;
+
+    #[test]
+    fn a_party_is_bounded_and_goes_with_its_last_part() {
+        let parties: Arc<Parties<Arc<str>>> = Arc::default();
+        let (ann, bob) = ("ann".into(), "bob".into());
+        let first = parties.join(&ann, 2).unwrap();
+        let second = parties.join(&ann, 2).unwrap();
+        assert_eq!(parties.join(&ann, 2).unwrap_err(), Crowded { most: 2 });
+        assert!(Arc::ptr_eq(first.commands(), second.commands()), "one bucket for both");
+        let other = parties.join(&bob, 2).unwrap();
+        assert!(!Arc::ptr_eq(first.commands(), other.commands()));
+        drop(first);
+        let third = parties.join(&ann, 2).unwrap();
+        assert_eq!(parties.count(), 2);
+        drop((second, third, other));
+        assert_eq!(parties.count(), 0);
+        assert_eq!(parties.join(&ann, 0).unwrap_err(), Crowded { most: 0 });
+        assert_eq!(parties.count(), 0, "who is refused leaves nothing");
+    }
+
+    #[test]
+    fn the_debt_of_one_is_the_wait_of_the_other() {
+        let parties: Arc<Parties<u128>> = Arc::default();
+        let [first, second] = [0; 2].map(|_| parties.join(&7, 10).unwrap());
+        let now = Now { mono_ms: 1_000, unix_ms: 0 };
+        assert_eq!(first.commands().take(now, 10, 1, 2_000), Ok(0));
+        assert_eq!(second.commands().take(now, 10, 1, 2_000), Ok(100));
+    }
+
+    #[test]
+    fn a_table_that_was_large_gives_its_room_back() {
+        let parties: Arc<Parties<u128>> = Arc::default();
+        let parts: Vec<_> = (0..50_000).map(|key| parties.join(&key, 1).unwrap()).collect();
+        assert!(parties.lock().capacity() >= 50_000);
+        drop(parts);
+        assert!(parties.lock().capacity() < 10 * KEPT);
+    }
+}
