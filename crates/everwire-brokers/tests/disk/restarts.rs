@@ -1,8 +1,6 @@
 //! What a restart finds.
 
 use everwire_brokers::disk::{OpenError, Sync};
-use everwire_engine::inbox::Answer;
-use everwire_engine::ports::Ask;
 
 use crate::rig::{Folder, Store, later, now, settings, with_id};
 
@@ -45,9 +43,7 @@ fn what_was_cleared_stays_so() {
     let mut store = Store::open(folder.path());
     store.publish("room", "a");
     let (second, _) = store.publish_draft("room", with_id("b", "m1"));
-    let cell = store.cell("room");
-    let number = store.ask(&cell, Ask::Clear);
-    let Answer::Cleared(cleared) = store.answer(number) else { panic!("no clearing") };
+    let cleared = store.clear("room");
     assert_eq!((cleared.offset, &cleared.epoch), (3, &second.epoch));
     assert_eq!(store.kept("room"), []);
     drop(store);

@@ -161,6 +161,15 @@ impl Store {
         }
     }
 
+    pub fn clear(&mut self, channel: &str) -> Position {
+        let cell = self.cell(channel);
+        let number = self.ask(&cell, Ask::Clear);
+        match self.answer(number) {
+            Answer::Cleared(position) => position,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Offsets and payloads of what is kept.
     pub fn kept(&mut self, channel: &str) -> Vec<(u64, String)> {
         let entry = |entry: &Arc<everwire_engine::entry::Entry>| match &entry.kind {

@@ -78,6 +78,35 @@ fn segments_that_hold_nothing_go_and_what_is_kept_stays() {
     assert_eq!(store.publish("old", "next").epoch, old.epoch);
 }
 
+#[test]
+fn what_was_cleared_stays_so_when_its_segment_goes() {
+    let folder = Folder::new();
+    let mut store = open(&folder);
+    store.publish("cleared", "goes");
+    let cleared = store.clear("cleared");
+    store.publish("anew", "goes");
+    store.clear("anew");
+    let first = segments(folder.path()).unwrap()[0].clone();
+    let busy = |store: &mut Store| (0..100).for_each(|n| drop(store.publish("busy", &format!("{n}"))));
+    busy(&mut store);
+    // The record of its clearing is needed no longer: that nothing stands where it was is enough.
+    store.publish("anew", "stays");
+    busy(&mut store);
+    let begun = Instant::now();
+    while first.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the first segment stays");
+        std::thread::yield_now();
+    }
+    let look = |store: &mut Store| {
+        let page = store.page("cleared");
+        assert_eq!((page.entries.len(), &page.position, &page.floor), (0, &cleared, &cleared));
+        assert_eq!(store.kept("anew"), [(3, "stays".to_owned())]);
+    };
+    look(&mut store);
+    drop(store);
+    look(&mut open(&folder));
+}
+
 /// The machine went down while messages were acknowledged that were not on the medium: perhaps some are missing, so no
 /// client may go on as if none were.
 #[test]
