@@ -48,7 +48,7 @@ pub(super) fn idle_echo(bench: Bench, conns: usize, limit: f64) -> Result<Findin
 }
 
 /// Two rounds in one process; each says what was resident with its connections, and when they had gone.
-pub(super) fn two_rounds(
+fn two_rounds(
     server: &Server,
     conns: usize,
     what: String,

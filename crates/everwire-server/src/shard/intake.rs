@@ -81,12 +81,16 @@ impl Intake {
 
     /// Hands a connection over.
     pub fn push(&self, arrival: Arrival) {
+        let mut known = false;
         if let Some(arrivals) = &mut *self.lock() {
             self.connections.fetch_add(1, Ordering::Relaxed);
             arrivals.push_back(arrival);
-            self.some.store(true, Ordering::Release);
+            known = self.some.swap(true, Ordering::AcqRel);
         }
-        self.wake();
+        // Whoever came first has woken the shard, and it takes everybody who is there by then.
+        if !known {
+            self.wake();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<VecDeque<Arrival>>> {
