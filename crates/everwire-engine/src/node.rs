@@ -112,6 +112,17 @@ pub struct Seat {
     pub resumed_ms: u64,
 }
 
+/// A session that another life of the node can go on with.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The secret.
+    pub key: SessionKey,
+    /// The public id.
+    pub client: ClientId,
+    /// Its user.
+    pub user: Option<Arc<str>>,
+}
+
 /// One node.
 pub struct Node {
     /// Settings.
@@ -128,6 +139,8 @@ pub struct Node {
     pub counters: Counters,
     stripes: Vec<Mutex<Stripe>>,
     seats: Mutex<FxHashMap<SessionKey, Seat>>,
+    /// How many sessions each user has that live.
+    users: Mutex<NamedMap<Arc<str>, u32>>,
     ended: Mutex<VecDeque<(u64, SessionKey)>>,
     /// Sessions that a connection has now, and the most there ever were: so many may all end at once and come back.
     live: AtomicUsize,
@@ -158,6 +171,7 @@ impl Node {
             counters: Counters::default(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             seats: Mutex::default(),
+            users: Mutex::default(),
             ended: Mutex::default(),
             live: AtomicUsize::new(0),
             most_live: AtomicUsize::new(0),
@@ -288,7 +302,30 @@ impl Node {
     /// A new session takes its seat.
     pub fn sit(&self, key: SessionKey, seat: Seat) {
         self.count_live();
+        self.count_user(seat.user.as_ref());
         lock(&self.seats).insert(key, seat);
+    }
+
+    /// Users that have a session which lives.
+    pub fn user_count(&self) -> usize {
+        lock(&self.users).len()
+    }
+
+    fn count_user(&self, user: Option<&Arc<str>>) {
+        if let Some(user) = user {
+            *lock(&self.users).entry(user.clone()).or_default() += 1;
+        }
+    }
+
+    fn discount_user(&self, user: Option<&Arc<str>>) {
+        let Some(user) = user else { return };
+        let mut users = lock(&self.users);
+        if let Some(sessions) = users.get_mut(&**user) {
+            *sessions -= 1;
+            if *sessions == 0 {
+                users.remove(&**user);
+            }
+        }
     }
 
     fn count_live(&self) {
@@ -299,35 +336,44 @@ impl Node {
     /// Goes on with a session on another connection: its public id, or `None` where it is unknown, expired or
     /// another user's. The old connection, if it lives, is told in its shard's inbox.
     pub fn resume(&self, key: SessionKey, user: Option<&str>, at: ConnKey, now: Now) -> Option<ClientId> {
-        let (client, old) = {
+        let (client, old, owner) = {
             let mut seats = lock(&self.seats);
             let seat = seats.get_mut(&key).filter(|seat| seat.user.as_deref() == user)?;
             let old = seat.ended_ms.is_none().then_some(seat.at);
             seat.at = at;
             seat.ended_ms = None;
             seat.resumed_ms = now.mono_ms;
-            (seat.client, old)
+            (seat.client, old, seat.user.clone())
         };
         match old {
             Some(old) => self.inbox(old.shard).push(Item::Resumed(old)),
-            None => self.count_live(),
+            None => {
+                self.count_live();
+                self.count_user(owner.as_ref());
+            }
         }
         Some(client)
     }
 
     /// A connection ended; its session can be resumed for a while unless it said goodbye.
     pub fn stand_up(&self, key: SessionKey, at: ConnKey, goodbye: bool, now: Now) {
-        {
+        let left = {
             let mut seats = lock(&self.seats);
             let Some(seat) = seats.get_mut(&key).filter(|seat| seat.at == at) else { return };
-            if seat.ended_ms.is_none() {
-                self.live.fetch_sub(1, Ordering::Relaxed);
-            }
+            let left = seat.ended_ms.is_none().then(|| seat.user.clone());
             if goodbye {
                 seats.remove(&key);
-                return;
+            } else {
+                seat.ended_ms = Some(now.mono_ms);
             }
-            seat.ended_ms = Some(now.mono_ms);
+            left
+        };
+        if let Some(user) = left {
+            self.live.fetch_sub(1, Ordering::Relaxed);
+            self.discount_user(user.as_ref());
+        }
+        if goodbye {
+            return;
         }
         lock(&self.ended).push_back((now.mono_ms, key));
         // Whoever adds one takes more than one away, so that the tables never grow beyond the limit.
@@ -338,6 +384,28 @@ impl Node {
     pub fn resumed_ms(&self, key: SessionKey, than: ConnKey) -> Option<u64> {
         let seats = lock(&self.seats);
         seats.get(&key).filter(|seat| seat.at != than).map(|seat| seat.resumed_ms)
+    }
+
+    /// All sessions that could be resumed now, if their connections had ended.
+    pub fn known_sessions(&self, now: Now) -> Vec<Known> {
+        let resume_ms = self.settings.times.resume_ms;
+        let counts = |ended_ms: u64| now.mono_ms.saturating_sub(ended_ms) <= resume_ms;
+        let seats = lock(&self.seats);
+        let known = seats.iter().filter(|(_, seat)| seat.ended_ms.is_none_or(counts));
+        known.map(|(key, seat)| Known { key: *key, client: seat.client, user: seat.user.clone() }).collect()
+    }
+
+    /// Seats the sessions of an earlier life: each can be resumed as if it had ended now.
+    pub fn seat_again(&self, known: Vec<Known>, now: Now) {
+        // They may all come back, as those that ended here.
+        self.most_live.fetch_max(known.len(), Ordering::Relaxed);
+        // No connection is there.
+        let at = ConnKey { shard: 0, slot: u32::MAX, generation: 0 };
+        for Known { key, client, user } in known {
+            let seat = Seat { client, user, at, ended_ms: Some(now.mono_ms), resumed_ms: 0 };
+            lock(&self.seats).insert(key, seat);
+            lock(&self.ended).push_back((now.mono_ms, key));
+        }
     }
 
     /// Sessions that are seated, ended ones that can be resumed included.

@@ -7,6 +7,8 @@ mod errors_page;
 mod stats;
 mod ticket;
 mod health;
+mod log_level;
+pub(crate) mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,15 +33,15 @@ const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; object-sr
 
 /// All routes.
 pub(crate) fn router(site: Arc<Site>) -> Router {
-    let ready = Arc::new(health::Ready::default());
-    let mut router = Router::new()
-        .route("/health", get(async |State(site): State<Arc<Site>>| health::health(&site)))
-        .route("/ready", get(async move |State(site): State<Arc<Site>>| ready.answer(&site).await))
-        .route("/metrics", get(metrics))
+    let mut router = watch::routes()
         .route("/stats", get(stats))
+        .route("/api/log_level", any(log_level))
         .route("/api/{verb}", any(api))
         .route("/ticket", any(ticket))
         .route("/docs/errors", get(errors));
+    if site.config.metrics_listen.is_empty() {
+        router = router.route("/metrics", get(metrics));
+    }
     if site.config.echo {
         router = router.route("/echo", get(async || see_other("/demos/echo")));
     }
@@ -111,6 +113,17 @@ async fn api(
         return api::refuse_method("POST");
     }
     api::serve(site, peer, &verb, request).await
+}
+
+async fn log_level(
+    State(site): State<Arc<Site>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request<Body>,
+) -> Response<Body> {
+    if request.method() != Method::POST {
+        return api::refuse_method("POST");
+    }
+    log_level::serve(&site, peer, request).await
 }
 
 async fn ticket(State(site): State<Arc<Site>>, request: Request<Body>) -> Response<Body> {

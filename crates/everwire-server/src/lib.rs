@@ -5,14 +5,18 @@
 // Bottom to top: a module uses only those above it in this list.
 pub mod clock;
 pub mod descriptors;
+pub mod drain;
 pub mod listen;
 pub mod auth;
 pub mod log;
 pub mod config;
 pub mod cli;
+mod seats;
 pub mod told;
 pub mod desk;
 pub mod shard;
+pub mod flow;
+pub mod notify;
 pub mod site;
 pub mod banner;
 mod metrics;

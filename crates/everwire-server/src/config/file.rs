@@ -9,7 +9,9 @@ use everwire_brokers::disk::Sync;
 use everwire_engine::channel::{Access, HistoryLimits, Namespaces, OnSlow, Options, Who};
 use toml::de::DeTable;
 
-use crate::listen::NoAddress;
+use crate::drain::DrainLimits;
+use crate::listen::{Listen, NoAddress};
+use crate::log::{LogFormat, LogSettings, read_level};
 
 use super::section::{Fault, Faults, Section, line_of};
 use super::tokens::read_tokens;
@@ -89,6 +91,7 @@ fn serve() -> Config {
         namespaces: Namespaces::default(),
         echo: false,
         pages: false,
+        drain: DrainLimits::default(),
         ..Config::dev()
     }
 }
@@ -143,9 +146,17 @@ fn read_root(mut root: Section<'_>, file: &Path) -> (Config, Vec<Fault>) {
         root.join(node.end());
     }
     read_history(&mut root, file, &mut config);
+    if let Some(mut drain) = root.section("drain") {
+        read_drain(&mut drain, &mut config.drain);
+        root.join(drain.end());
+    }
     if let Some(mut metrics) = root.section("metrics") {
-        metrics.word("access", &mut config.metrics_open, &[("key", false), ("anyone", true)]);
+        read_metrics(&mut metrics, &mut config);
         root.join(metrics.end());
+    }
+    if let Some(mut log) = root.section("log") {
+        read_log(&mut log, &mut config.log);
+        root.join(log.end());
     }
     if let Some(mut all) = root.section("namespaces") {
         for (name, mut section) in all.sections() {
@@ -166,16 +177,37 @@ fn read_root(mut root: Section<'_>, file: &Path) -> (Config, Vec<Fault>) {
 }
 
 fn listen(root: &mut Section<'_>, config: &mut Config) {
-    let mut listen = Vec::new();
-    for (address, at) in root.texts("listen") {
-        match address.parse() {
-            Ok(place) => listen.push(place),
-            Err(error) => root.fault("listen", at, NoAddress::to_string(&error)),
-        }
-    }
+    let listen = places(root);
     if !listen.is_empty() {
         config.listen = listen;
     }
+}
+
+fn places(section: &mut Section<'_>) -> Vec<Listen> {
+    let mut listen = Vec::new();
+    for (address, at) in section.texts("listen") {
+        match address.parse() {
+            Ok(place) => listen.push(place),
+            Err(error) => section.fault("listen", at, NoAddress::to_string(&error)),
+        }
+    }
+    listen
+}
+
+fn read_metrics(section: &mut Section<'_>, config: &mut Config) {
+    section.word("access", &mut config.metrics_open, &[("key", false), ("anyone", true)]);
+    config.metrics_listen = places(section);
+}
+
+fn read_log(section: &mut Section<'_>, log: &mut LogSettings) {
+    if let Some((level, at)) = section.text("level") {
+        match read_level(&level) {
+            Ok(_) => log.level = Some(level),
+            Err(words) => section.fault("level", at, words),
+        }
+    }
+    let formats = [("pretty", LogFormat::Pretty), ("json", LogFormat::Json), ("logfmt", LogFormat::Logfmt)];
+    section.word("format", &mut log.format, &formats);
 }
 
 fn read_limits(section: &mut Section<'_>, config: &mut Config) {
@@ -212,6 +244,12 @@ fn read_node(section: &mut Section<'_>, config: &mut Config) {
     section.number("ended_sessions", &mut node.ended_sessions, 0, 1 << 32);
 }
 
+fn read_drain(section: &mut Section<'_>, drain: &mut DrainLimits) {
+    section.number("window_ms", &mut drain.window_ms, 1_000, 600_000);
+    section.number("notice_ms", &mut drain.notice_ms, 0, 600_000);
+    section.number("clients_per_second", &mut drain.clients_per_second, 1, 1_000_000);
+}
+
 /// Where history is kept. A relative folder is meant from where the config file stands.
 fn read_history(root: &mut Section<'_>, file: &Path, config: &mut Config) {
     let (mut on_disk, mut sync, mut sync_ms) = (true, Sync::Always, None);
@@ -222,6 +260,7 @@ fn read_history(root: &mut Section<'_>, file: &Path, config: &mut Config) {
         let syncs = [("always", Sync::Always), ("interval", interval), ("none", Sync::None)];
         history.word("sync", &mut sync, &syncs);
         history.number("sync_ms", sync_ms.get_or_insert(100), 1, 60_000);
+        history.number("max_bytes", &mut config.history_max_bytes, 0, 1 << 50);
         if let Some((asked, _)) = history.text("data") {
             data = file.parent().unwrap_or(Path::new("")).join(asked);
         }

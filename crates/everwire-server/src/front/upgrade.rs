@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use everwire_engine::entry::Form;
+use everwire_engine::session::Deny;
 use everwire_engine::turn::Peer;
+use everwire_proto::codes::ErrorCode;
 use everwire_proto::payload::Format;
 use everwire_proto::secret::Secret;
 use everwire_proto::ws::deflate::Agreed;
@@ -27,6 +29,8 @@ const JSON: &str = "everwire.v1";
 const MSGPACK: &str = "everwire.v1.msgpack";
 /// All versions and formats of the protocol, also those to come.
 const OURS: &str = "everwire.";
+/// Who is turned away because the node is left may try again after so long, ms.
+const ELSEWHERE_MS: u64 = 1_000;
 /// The log shows so much of a path that somebody asked for.
 const SHOWN: usize = 200;
 
@@ -91,6 +95,9 @@ type Refusal = (StatusCode, String);
 
 /// Answers the opening handshake, and sends the socket on its way when the answer is out.
 pub(super) fn answer(site: &Arc<Site>, door: Door, request: &mut Request<Incoming>) -> Response<Body> {
+    if site.is_draining() {
+        return super::last(api::refuse_with(leaving()));
+    }
     match accept(site, door, request) {
         Ok((upgrade, protocol, purpose)) => {
             send_on(site.clone(), request, upgrade.deflate, purpose);
@@ -98,6 +105,12 @@ pub(super) fn answer(site: &Arc<Site>, door: Door, request: &mut Request<Incomin
         }
         Err(refusal) => refused(&refusal),
     }
+}
+
+/// Said while the node is left: behind one address there may be others.
+fn leaving() -> Deny {
+    let words = "this server is being stopped; another one, or its successor, takes you";
+    Deny { retry_after_ms: Some(ELSEWHERE_MS), ..Deny::new(ErrorCode::Overloaded, words) }
 }
 
 fn accept(

@@ -22,6 +22,7 @@ mod crowds;
 mod hand_over;
 mod http;
 mod pressure;
+mod service;
 mod sessions;
 mod shutdown;
 mod signposts;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use everwire_server::app::{self, Running};
 use everwire_server::config::{ApiKey, Config, History};
+use everwire_server::notify::Notifier;
 
 use crate::peer::Peer;
 use crate::wire::Wire;
@@ -44,6 +45,16 @@ impl World {
         self.running().addrs[0]
     }
 
+    /// Where it tells metrics, if that is somewhere else.
+    pub fn watch_addr(&self) -> SocketAddr {
+        self.running().watch_addrs[0]
+    }
+
+    /// Tells systemd of it.
+    pub fn notify(&mut self, notifier: Notifier) {
+        self.running.as_mut().unwrap().notify(notifier);
+    }
+
     /// A plain TCP connection.
     pub fn dial(&self) -> Wire {
         Wire::dial(self.addr())
@@ -61,7 +72,12 @@ impl World {
 
     /// One HTTP request; the head and the body of the answer.
     pub fn http(&self, method: &str, path: &str, lines: &str, body: &str) -> (String, String) {
-        let mut client = self.dial();
+        Self::http_at(self.addr(), method, path, lines, body)
+    }
+
+    /// The same at another address.
+    pub fn http_at(addr: SocketAddr, method: &str, path: &str, lines: &str, body: &str) -> (String, String) {
+        let mut client = Wire::dial(addr);
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{lines}\r\n",
             body.len()
@@ -79,7 +95,7 @@ impl World {
 
     /// One shard ends, and nobody notices but who asks.
     pub fn end_shard(&self, number: usize) {
-        self.running().site.shards[number].stop();
+        self.running().site.shards[number].stop_within(3_000);
     }
 
     pub fn connections(&self) -> usize {
