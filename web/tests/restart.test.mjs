@@ -20,7 +20,7 @@ const PER_SECOND = 500;
 const PATIENCE_MS = 50_000;
 /** The cut ones come back when the old server is gone. */
 const AWAY_MS = 6_000;
-const KEY = 'a key for the backend';
+const KEY = 'a key for the backend of 32 bytes';
 const SECRET = randomBytes(32).toString('hex');
 
 const config = (data) => `
@@ -34,9 +34,9 @@ commands_burst = 10_000
 [history]
 data = ${JSON.stringify(data)}
 [drain]
-notice_ms = 500
+notice = "500ms"
 [namespaces.default]
-history = { messages = 100_000, bytes = 100_000_000 }
+history = { messages = 100_000, bytes = "100MiB" }
 access = { subscribe = "authenticated", publish = "authenticated", history = "authenticated" }
 `;
 

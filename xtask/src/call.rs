@@ -4,8 +4,11 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::secrets;
 
 /// A program with its arguments. Words are never read by a shell.
 #[derive(Clone, Debug)]
@@ -69,6 +72,29 @@ impl Call {
     pub fn run(&self) -> Result<()> {
         println!("\n$ {}", self.line());
         self.ended(self.command().status().with_context(|| self.line())?)
+    }
+
+    /// The same; that its output has no secret is a part of its success.
+    pub fn run_watched(&self) -> Result<()> {
+        println!("\n$ {}", self.line());
+        let found = Mutex::new(None);
+        let mut child = self
+            .command()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| self.line())?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        std::thread::scope(|scope| {
+            let found = &found;
+            scope.spawn(move || out.map(|out| secrets::pass_on(out, std::io::stdout(), found)));
+            scope.spawn(move || err.map(|err| secrets::pass_on(err, std::io::stderr(), found)));
+        });
+        self.ended(child.wait()?)?;
+        match found.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(what) => bail!("`{}` printed {what}", self.line()),
+        }
     }
 
     fn ended(&self, status: ExitStatus) -> Result<()> {

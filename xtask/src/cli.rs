@@ -49,6 +49,8 @@ enum Task {
     /// Measures a release build: against its goals, against other servers, or as `everwire bench` with any other words
     #[command(subcommand, disable_help_subcommand = true)]
     Bench(Measure),
+    /// Writes the documents that are made of the settings: the config's template, schema and reference
+    Docs,
     /// Instructions and allocations of the engine's operations, against the committed figures
     Counts {
         /// Write the figures anew instead
@@ -99,6 +101,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Sim { seeds, from, steps } => long::simulate(&root, seeds, from, steps),
         Task::Crash { times } => long::crash(&root, times),
         Task::Bench(measure) => bench::run(&root, &measure),
+        Task::Docs => long::docs(&root),
         Task::Counts { renew } => counts::run(&root, renew),
         Task::Growth { most } => long::growth(&root, most),
         Task::Conformance { dir } => long::conformance(&root, dir),

@@ -142,7 +142,7 @@ fn run_group(root: &Path, group: Group, browser: Option<&Browser>) -> Outcome {
         }
     }
     for step in steps {
-        note(step.line(), step.run());
+        note(step.line(), step.run_watched());
     }
     Outcome { name: group.name(), took: begun.elapsed(), budget: Some(group.budget()), passed, failed }
 }

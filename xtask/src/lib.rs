@@ -9,6 +9,7 @@
 pub mod scan;
 pub mod tree;
 pub mod tidy;
+pub mod secrets;
 pub mod call;
 pub mod install;
 pub mod server;

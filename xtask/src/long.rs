@@ -32,6 +32,23 @@ pub fn growth(root: &Path, most: u32) -> Result<()> {
     Call::new(root, words).arg(most.to_string()).run()
 }
 
+/// Writes what the server says of its own settings.
+pub fn docs(root: &Path) -> Result<()> {
+    let server = server::build(root, false)?;
+    for (what, file) in
+        [("default", "everwire.example.toml"), ("schema", "everwire.schema.json"), ("reference", "config.md")]
+    {
+        let said = std::process::Command::new(&server).args(["config", what]).output()?;
+        if !said.status.success() {
+            bail!("everwire config {what} failed: {}", String::from_utf8_lossy(&said.stderr));
+        }
+        let path = root.join("docs").join(file);
+        fs::write(&path, said.stdout).with_context(|| format!("{} can't be written", path.display()))?;
+        println!("docs/{file}");
+    }
+    Ok(())
+}
+
 /// Runs the public Autobahn suite against the bare echo of a fresh release build. The suite is not ours and not
 /// needed by any test: a folder brings it, with a script `run.sh URL OUT` that ends with its verdict.
 pub fn conformance(root: &Path, suite: Option<PathBuf>) -> Result<()> {

@@ -52,7 +52,7 @@ fn await_frames(swarm: &mut Swarm, count: u64, least_bytes: usize) -> Result<()>
     let mut moved_ns = now_ns();
     while heard < count {
         let before = heard;
-        swarm.turn(Some(Duration::from_millis(100)), &mut |_, _, what| match what {
+        swarm.turn_awake(Duration::from_millis(100), &mut |_, _, what| match what {
             Heard::Frame(frame) => heard += u64::from(frame.payload.len() >= least_bytes),
             Heard::Closed(words) => ended = Some(words),
             Heard::Open => {}
@@ -117,7 +117,7 @@ impl Side for Echo {
         while busy > 0 {
             let before = done;
             let over = now_ns() >= end_ns;
-            swarm.turn(Some(Duration::from_millis(100)), &mut |swarm, number, what| match what {
+            swarm.turn_awake(Duration::from_millis(100), &mut |swarm, number, what| match what {
                 // A ping is no answer, and a connection of the other side is none of ours.
                 Heard::Frame(frame) if frame.opcode < 8 && left.get(number).is_some_and(|n| *n > 0) => {
                     left[number] -= 1;

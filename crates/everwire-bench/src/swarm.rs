@@ -19,6 +19,8 @@ use crate::frames::{self, Frame};
 
 /// One read takes so much at most.
 const READ_BYTES: usize = 256 * 1024;
+/// Pauses of the processor between two looks, some microseconds.
+const PAUSES: usize = 100;
 
 /// What is heard of a connection.
 #[derive(Debug)]
@@ -214,11 +216,44 @@ impl Swarm {
         patience: Option<Duration>,
         ear: &mut impl FnMut(&mut Self, usize, Heard<'_>),
     ) -> io::Result<()> {
-        let patience = if self.awake.is_empty() { patience } else { Some(Duration::ZERO) };
-        match self.poll.poll(&mut self.events, patience) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-            _ => {}
+        self.wait(if self.awake.is_empty() { patience } else { Some(Duration::ZERO) })?;
+        self.hear(ear);
+        Ok(())
+    }
+
+    /// As [`Swarm::turn`], but never sleeps. Whoever sends over loopback to a process that sleeps pays for waking it, and
+    /// how often it sleeps is chance: what a send costs would be anything.
+    ///
+    /// # Errors
+    /// The poll's.
+    pub fn turn_awake(
+        &mut self,
+        patience: Duration,
+        ear: &mut impl FnMut(&mut Self, usize, Heard<'_>),
+    ) -> io::Result<()> {
+        let end_ns = now_ns() + u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        loop {
+            self.wait(Some(Duration::ZERO))?;
+            if !self.events.is_empty() || !self.awake.is_empty() || now_ns() >= end_ns {
+                break;
+            }
+            // Not at once again: each look takes a lock that the sender needs.
+            for _ in 0..PAUSES {
+                std::hint::spin_loop();
+            }
         }
+        self.hear(ear);
+        Ok(())
+    }
+
+    fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, patience) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn hear(&mut self, ear: &mut impl FnMut(&mut Self, usize, Heard<'_>)) {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             let number = event.token().0;
@@ -241,7 +276,6 @@ impl Swarm {
             self.read(number, ear);
         }
         self.flush();
-        Ok(())
     }
 
     /// As [`Swarm::turn`], but waits until this time of [`crate::clock`] to a few microseconds; the poll of `turn` knows

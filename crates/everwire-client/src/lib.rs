@@ -1,6 +1,6 @@
 //! A Rust client for Everwire: blocking, one socket, no thread of its own.
 //!
-//! Never here: reconnecting, recovery, TLS. Who uses it (the command line, tests, load tools) wants to see every
+//! Never here: reconnecting, recovery. Who uses it (the command line, tests, load tools) wants to see every
 //! connection end. Read first: [`Client`], [`Socket`], [`TalkError`].
 //!
 //! ```no_run
@@ -20,6 +20,7 @@
 
 // Bottom to top: a module uses only those above it in this list.
 mod address;
+mod wire;
 mod error;
 pub mod handshake;
 mod socket;

@@ -1,7 +1,8 @@
 //! One WebSocket: messages in and out, pings answered, a clean end. What the messages mean is not known here.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use everwire_proto::ws::{Decoder, Event, Inflater, Limits, Opcode, Violation, write_masked_frame};
@@ -9,6 +10,7 @@ use everwire_proto::ws::{Decoder, Event, Inflater, Limits, Opcode, Violation, wr
 use crate::address::Address;
 use crate::error::{ConnectError, TalkError};
 use crate::handshake::{self, Asked, HEAD_BYTES, Head};
+use crate::wire::Wire;
 
 /// Bytes that one read may bring.
 const READ_BYTES: usize = 16 * 1024;
@@ -30,6 +32,8 @@ pub struct Dial {
     pub message_bytes: u32,
     /// Whether pings are answered by themselves.
     pub answers_pings: bool,
+    /// With `wss://`: a file of certificates (PEM) that are trusted instead of the system's list.
+    pub trust: Option<PathBuf>,
 }
 
 impl Default for Dial {
@@ -41,6 +45,7 @@ impl Default for Dial {
             compression: false,
             message_bytes: 16 << 20,
             answers_pings: true,
+            trust: None,
         }
     }
 }
@@ -63,7 +68,7 @@ pub enum Message {
 /// One open WebSocket.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    stream: Wire,
     head: Head,
     decoder: Decoder,
     inflater: Inflater,
@@ -79,7 +84,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Connects to a `ws://` URL and upgrades.
+    /// Connects to a `ws://` or `wss://` URL and upgrades.
     ///
     /// # Errors
     /// [`ConnectError`], all but its `Talk`.
@@ -90,14 +95,20 @@ impl Socket {
         let mut key = [0; 16];
         getrandom::fill(&mut key).map_err(io::Error::other)?;
         let asked = handshake::ask(&address, key, &dial.headers, &dial.protocols, dial.compression)?;
-        let mut stream = reach(&address, dial, until)?;
+        let stream = reach(&address, dial, until)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(dial.timeout))?;
+        // What TLS reads and writes together has one patience at first.
+        stream.set_read_timeout(Some(dial.timeout))?;
+        let mut stream = match address.tls {
+            true => Wire::sealed(stream, &address.host, dial.trust.as_deref())?,
+            false => Wire::Plain(stream),
+        };
         let timeout = |error: io::Error| match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => ConnectError::Timeout(dial.timeout),
             _ => ConnectError::Io(error),
         };
-        stream.write_all(asked.request.as_bytes()).map_err(timeout)?;
+        stream.write_all(asked.request.as_bytes()).and_then(|()| stream.flush()).map_err(timeout)?;
         let (head, early) = read_head(&mut stream, until).map_err(timeout)?;
         let head = Head::parse(&head).map_err(ConnectError::Handshake)?;
         if head.status != 101 {
@@ -108,7 +119,7 @@ impl Socket {
     }
 
     fn upgraded(
-        stream: TcpStream,
+        stream: Wire,
         head: Head,
         asked: &Asked,
         early: Vec<u8>,
@@ -135,7 +146,7 @@ impl Socket {
 
     /// The TCP connection below: for its addresses and options, and for whoever must send what no client should.
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.stream.tcp()
     }
 
     /// A header of the server's answer to the upgrade, such as `Sec-WebSocket-Protocol`.
@@ -169,13 +180,13 @@ impl Socket {
         self.out.clear();
         let mask = self.masks.next().map_err(TalkError::Io)?;
         write_masked_frame(&mut self.out, opcode, mask, payload);
-        let sent = self.stream.write_all(&self.out);
+        let sent = self.stream.write_all(&self.out).and_then(|()| self.stream.flush());
         if self.out.capacity() > 1 << 20 {
             self.out = Vec::new();
         }
         sent.map_err(|error| match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                TalkError::Timeout(self.stream.write_timeout().ok().flatten().unwrap_or_default())
+                TalkError::Timeout(self.stream.tcp().write_timeout().ok().flatten().unwrap_or_default())
             }
             _ => TalkError::Io(error),
         })
@@ -214,7 +225,7 @@ impl Socket {
     fn complain(&mut self, violation: Violation) {
         // Whether it still hears us changes nothing.
         let _ = self.send(Opcode::Close, &violation.code.to_be_bytes());
-        let _ = self.stream.shutdown(Shutdown::Write);
+        self.stream.shut();
     }
 
     fn answer(&mut self, message: &Message) -> Result<(), TalkError> {
@@ -305,11 +316,11 @@ fn reach(address: &Address, dial: &Dial, until: Instant) -> Result<TcpStream, Co
 }
 
 /// Reads once; a deadline that has passed is a timeout.
-fn read_until(stream: &mut TcpStream, buffer: &mut [u8], until: Instant) -> io::Result<usize> {
+fn read_until(stream: &mut Wire, buffer: &mut [u8], until: Instant) -> io::Result<usize> {
     loop {
         // A timeout of zero would mean none at all; one of a millisecond still takes what is there already.
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        stream.set_read_timeout(Some(left))?;
+        stream.tcp().set_read_timeout(Some(left))?;
         match stream.read(buffer) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             other => return other,
@@ -318,7 +329,7 @@ fn read_until(stream: &mut TcpStream, buffer: &mut [u8], until: Instant) -> io::
 }
 
 /// The head of the answer, and what came behind it.
-fn read_head(stream: &mut TcpStream, until: Instant) -> io::Result<(Vec<u8>, Vec<u8>)> {
+fn read_head(stream: &mut Wire, until: Instant) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
     loop {
         let from = bytes.len().saturating_sub(3);
@@ -337,7 +348,7 @@ fn read_head(stream: &mut TcpStream, until: Instant) -> io::Result<(Vec<u8>, Vec
 }
 
 /// The words of a refusal: as many as are announced, or until the end; what fails on the way only shortens them.
-fn read_refusal(stream: &mut TcpStream, head: &Head, mut body: Vec<u8>, until: Instant) -> String {
+fn read_refusal(stream: &mut Wire, head: &Head, mut body: Vec<u8>, until: Instant) -> String {
     let announced = head.get("content-length").and_then(|v| v.parse().ok()).unwrap_or(REFUSAL_BYTES);
     let most = announced.min(REFUSAL_BYTES);
     let mut piece = [0; 4096];

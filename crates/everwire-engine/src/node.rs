@@ -1,13 +1,12 @@
 //! What the shards of one node share: its channels, its sessions, its settings.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use everwire_proto::codes::{CloseCode, ErrorCode};
 use everwire_proto::ids::{ClientId, SessionKey};
-use rustc_hash::FxHashMap;
 
 use crate::channel::{Cell, Namespaces, Options, Shared};
 use crate::hashes::{NamedMap, Seeded};
@@ -123,6 +122,13 @@ pub struct Known {
     pub user: Option<Arc<str>>,
 }
 
+/// The order of seats says nothing of the secrets: nobody can search for one by the time that an answer takes.
+type SeatKey = (u64, SessionKey);
+
+fn seat_key(key: SessionKey) -> SeatKey {
+    (Seeded.hash_one(key), key)
+}
+
 /// One node.
 pub struct Node {
     /// Settings.
@@ -138,7 +144,8 @@ pub struct Node {
     /// Counters.
     pub counters: Counters,
     stripes: Vec<Mutex<Stripe>>,
-    seats: Mutex<FxHashMap<SessionKey, Seat>>,
+    /// In a tree: they come and go for ever, and a table of hashes doubles when it is full of graves.
+    seats: Mutex<BTreeMap<SeatKey, Seat>>,
     /// How many sessions each user has that live.
     users: Mutex<NamedMap<Arc<str>, u32>>,
     ended: Mutex<VecDeque<(u64, SessionKey)>>,
@@ -303,7 +310,7 @@ impl Node {
     pub fn sit(&self, key: SessionKey, seat: Seat) {
         self.count_live();
         self.count_user(seat.user.as_ref());
-        lock(&self.seats).insert(key, seat);
+        lock(&self.seats).insert(seat_key(key), seat);
     }
 
     /// Users that have a session which lives.
@@ -338,7 +345,7 @@ impl Node {
     pub fn resume(&self, key: SessionKey, user: Option<&str>, at: ConnKey, now: Now) -> Option<ClientId> {
         let (client, old, owner) = {
             let mut seats = lock(&self.seats);
-            let seat = seats.get_mut(&key).filter(|seat| seat.user.as_deref() == user)?;
+            let seat = seats.get_mut(&seat_key(key)).filter(|seat| seat.user.as_deref() == user)?;
             let old = seat.ended_ms.is_none().then_some(seat.at);
             seat.at = at;
             seat.ended_ms = None;
@@ -359,10 +366,10 @@ impl Node {
     pub fn stand_up(&self, key: SessionKey, at: ConnKey, goodbye: bool, now: Now) {
         let left = {
             let mut seats = lock(&self.seats);
-            let Some(seat) = seats.get_mut(&key).filter(|seat| seat.at == at) else { return };
+            let Some(seat) = seats.get_mut(&seat_key(key)).filter(|seat| seat.at == at) else { return };
             let left = seat.ended_ms.is_none().then(|| seat.user.clone());
             if goodbye {
-                seats.remove(&key);
+                seats.remove(&seat_key(key));
             } else {
                 seat.ended_ms = Some(now.mono_ms);
             }
@@ -376,14 +383,14 @@ impl Node {
             return;
         }
         lock(&self.ended).push_back((now.mono_ms, key));
-        // Whoever adds one takes more than one away, so that the tables never grow beyond the limit.
+        // Whoever adds one takes more than one away, so that there never are more than the limit.
         self.forget_ended(now, 4);
     }
 
     /// When this session was last resumed; `None` where it is not seated anew since.
     pub fn resumed_ms(&self, key: SessionKey, than: ConnKey) -> Option<u64> {
         let seats = lock(&self.seats);
-        seats.get(&key).filter(|seat| seat.at != than).map(|seat| seat.resumed_ms)
+        seats.get(&seat_key(key)).filter(|seat| seat.at != than).map(|seat| seat.resumed_ms)
     }
 
     /// All sessions that could be resumed now, if their connections had ended.
@@ -392,7 +399,9 @@ impl Node {
         let counts = |ended_ms: u64| now.mono_ms.saturating_sub(ended_ms) <= resume_ms;
         let seats = lock(&self.seats);
         let known = seats.iter().filter(|(_, seat)| seat.ended_ms.is_none_or(counts));
-        known.map(|(key, seat)| Known { key: *key, client: seat.client, user: seat.user.clone() }).collect()
+        known
+            .map(|((_, key), seat)| Known { key: *key, client: seat.client, user: seat.user.clone() })
+            .collect()
     }
 
     /// Seats the sessions of an earlier life: each can be resumed as if it had ended now.
@@ -403,7 +412,7 @@ impl Node {
         let at = ConnKey { shard: 0, slot: u32::MAX, generation: 0 };
         for Known { key, client, user } in known {
             let seat = Seat { client, user, at, ended_ms: Some(now.mono_ms), resumed_ms: 0 };
-            lock(&self.seats).insert(key, seat);
+            lock(&self.seats).insert(seat_key(key), seat);
             lock(&self.ended).push_back((now.mono_ms, key));
         }
     }
@@ -428,8 +437,9 @@ impl Node {
                 (key, at)
             };
             let mut seats = lock(&self.seats);
-            if seats.get(&key.0).is_some_and(|seat| seat.ended_ms == Some(key.1)) {
-                seats.remove(&key.0);
+            let (key, at) = (seat_key(key.0), key.1);
+            if seats.get(&key).is_some_and(|seat| seat.ended_ms == Some(at)) {
+                seats.remove(&key);
             }
         }
     }

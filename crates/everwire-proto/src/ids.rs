@@ -47,7 +47,7 @@ pub struct ClientId(pub [u8; 12]);
 
 /// The secret of a session: 128 random bits, 22 characters of base64url. Told to its owner alone, never logged:
 /// its `Debug` prints `***`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey(pub [u8; 16]);
 
 impl ClientId {

@@ -18,9 +18,30 @@ const SPECIAL: [bool; 256] = {
     table
 };
 
-/// How many bytes come before the first special one. Eight at a time: in a word whose bytes are each set off against one
-/// value, the lowest flag is exact (a borrow only runs upward).
+/// Bytes that the processor looks at together in a long string.
+const TOGETHER: usize = 32;
+
+/// How many bytes come before the first special one. Short strings are done in two words; of a long one, stretches without
+/// a special byte are skipped many bytes at a time, in a form that compilers make vectors of.
 fn plain_len(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    if bytes.len() >= 2 * TOGETHER {
+        at = plain_words(&bytes[..16]);
+        if at < 16 {
+            return at;
+        }
+        while let Some(stretch) = bytes[at..].first_chunk::<TOGETHER>()
+            && !stretch.iter().fold(false, |any, b| any | (*b < 0x20) | (*b == b'"') | (*b == b'\\'))
+        {
+            at += TOGETHER;
+        }
+    }
+    at + plain_words(&bytes[at..])
+}
+
+/// The same, eight at a time: in a word whose bytes are each set off against one value, the lowest flag is exact (a borrow
+/// only runs upward).
+fn plain_words(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const FLAGS: u64 = ONES << 7;
     let zero = |word: u64| word.wrapping_sub(ONES) & !word;

@@ -1,6 +1,9 @@
 //! The command line.
 
 mod token;
+mod config;
+mod init;
+mod doctor;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,6 +15,9 @@ use crate::config::{PORT, read_origin};
 use crate::listen::Listen;
 use crate::log::LogFormat;
 
+pub use self::config::{ConfigTask, From};
+pub use self::doctor::Doctor;
+pub use self::init::Init;
 pub use self::token::{Explain, NewToken, TokenTask, Told};
 
 /// A real-time server: keeps a WebSocket open to each user and moves messages at once, in order, without silent loss.
@@ -44,13 +50,23 @@ pub enum Verb {
     },
     /// Run with a config file; what it does not allow is denied
     Serve {
-        /// The config file (TOML)
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        /// Where the config comes from
+        #[command(flatten)]
+        from: From,
         /// Listen here instead of where the file says; may be repeated
         #[arg(long, value_name = "HOST:PORT")]
         listen: Vec<Listen>,
     },
+    /// Write a config with every setting in it, and a systemd unit, for a server of your own
+    Init(Init),
+    /// Check a config, or say what there is to set
+    Config {
+        /// What to do
+        #[command(subcommand)]
+        task: ConfigTask,
+    },
+    /// Look for what keeps a good config from working: descriptors, clock, ports, folder, and a WebSocket of a client's
+    Doctor(Doctor),
     /// Make or check a token
     Token {
         /// What to do
@@ -109,12 +125,15 @@ impl Cli {
     }
 }
 
+/// Commands beside `serve` that take a config.
+const TAKES_CONFIG: [&str; 4] = ["token", "explain", "config", "doctor"];
+
 /// What to write instead, for habits that other servers have taught.
 fn tip(error: &clap::Error, args: &[OsString]) -> Option<String> {
     if error.kind() == ErrorKind::MissingRequiredArgument {
         let serve = args.get(1).is_some_and(|verb| verb == "serve");
         return serve.then(|| {
-            "everwire serve --config everwire.toml; for a first try `everwire dev` needs no config".to_owned()
+            "everwire serve --config everwire.toml, which `everwire init` writes; for a first try `everwire dev` needs no config".to_owned()
         });
     }
     // A load tool has addresses of its own.
@@ -127,7 +146,9 @@ fn tip(error: &clap::Error, args: &[OsString]) -> Option<String> {
             let port = port_in(args).unwrap_or(PORT);
             Some(format!("a port is part of the address: --listen 127.0.0.1:{port}"))
         }
-        "--config" | "-c" if !args.get(1).is_some_and(|verb| verb == "token" || verb == "explain") => {
+        "--config" | "-c"
+            if !args.get(1).is_some_and(|verb| TAKES_CONFIG.iter().any(|takes| verb == takes)) =>
+        {
             Some("a config is for serve: everwire serve --config FILE".to_owned())
         }
         "--listen" | "--origin" => Some(format!("say which command is meant: everwire dev {unknown} ...")),

@@ -1,8 +1,16 @@
 //! What the server was told to be: checked, immutable, one struct.
 
+mod units;
+mod value;
+mod setting;
 mod section;
 mod tokens;
-mod file;
+mod namespaces;
+mod fields;
+mod sources;
+mod described;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +26,11 @@ use crate::drain::DrainLimits;
 use crate::listen::Listen;
 use crate::log::LogSettings;
 
-pub use self::section::{Fault, Faults};
+pub use self::described::{difference, env_names, reference, schema, template};
+pub(crate) use self::fields::fresh_key;
+pub use self::setting::{Fault, Faults, Kind, Setting};
+pub use self::sources::{ENV, Gathered, Sources, describe};
+pub use self::value::Place;
 
 /// The port, unless another one is asked for.
 pub const PORT: u16 = 8765;
@@ -110,6 +122,8 @@ pub struct Config {
     pub mode: Mode,
     /// Where to listen.
     pub listen: Vec<Listen>,
+    /// Whether a proxy in front has TLS, so that plain TCP is meant wherever it listens.
+    pub tls_by_proxy: bool,
     /// Origins that may connect besides our own.
     pub origins: Vec<String>,
     /// Limits of each connection.
@@ -161,6 +175,7 @@ impl Config {
         Self {
             mode: Mode::Dev,
             listen: vec![Listen::BothLoopbacks(PORT)],
+            tls_by_proxy: false,
             origins: Vec::new(),
             limits: ConnectionLimits::default(),
             node_limits: NodeLimits::default(),
@@ -198,37 +213,5 @@ impl Config {
         let access = &options.access;
         let all = [access.subscribe, access.publish, access.presence].iter().all(|who| *who == Who::Anyone);
         all && options.presence && !self.connect_required
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_demo_needs_all_that_it_does() {
-        assert!(Config::dev().is_open_to_pages("demo:wire"));
-        let whole = "access = { subscribe = \"anyone\", publish = \"anyone\", presence = \"anyone\" }\npresence = true\n";
-        let open = |root: &str, section: &str| {
-            let text = format!("{root}\n[namespaces.demo]\n{section}");
-            Config::read("f", &text).unwrap().is_open_to_pages("demo:wire")
-        };
-        assert!(open("", whole));
-        for left_out in ["subscribe = \"anyone\", ", "publish = \"anyone\", ", "presence = true\n"] {
-            assert!(!open("", &whole.replace(left_out, "")), "{left_out}");
-        }
-        assert!(!open("", &whole.replace("presence = \"anyone\"", "presence = \"authenticated\"")));
-        assert!(!open("connect_required = true", whole));
-        assert!(!Config::read("f", "").unwrap().is_open_to_pages("demo:wire"));
-    }
-
-    #[test]
-    fn a_key_is_compared_whole_and_never_printed() {
-        let key = ApiKey::new("secret");
-        assert!(key.matches(b"secret"));
-        for wrong in [&b""[..], b"secre", b"secrets", b"Secret"] {
-            assert!(!key.matches(wrong));
-        }
-        assert_eq!(format!("{key:?}"), "ApiKey(***)");
     }
 }

@@ -30,6 +30,9 @@ fn main() -> ExitCode {
         Verb::Version { json } => return print_version(*json),
         Verb::History { task } => return history(task),
         Verb::Bench { task } => return everwire_bench::cli::run(task),
+        Verb::Init(init) => return tell(init.run()),
+        Verb::Config { task } => return tell(task.run()),
+        Verb::Doctor(doctor) => return tell(doctor.run(Clock::start().now().unix_ms)),
         Verb::Token { task } => return tell(task.run(Clock::start().now())),
         Verb::Explain(explain) => return tell(explain.run(Clock::start().now())),
         Verb::Dev { .. } | Verb::Serve { .. } => {}
@@ -123,8 +126,13 @@ fn complain(words: &str) {
 
 fn config_of(verb: &Verb) -> Result<Config, String> {
     let (mut config, listen) = match verb {
-        Verb::Serve { config, listen } => {
-            (Config::load(config).map_err(|faults| faults.to_string())?, listen.as_slice())
+        Verb::Serve { from, listen } => {
+            let mut from = from.clone();
+            if !listen.is_empty() {
+                let all: Vec<_> = listen.iter().map(ToString::to_string).collect();
+                from.set.push(("listen".to_owned(), all.join(",")));
+            }
+            (from.gather().map_err(|faults| faults.to_string())?.config, &[][..])
         }
         Verb::Dev { listen, origin, data } => {
             let mut config = dev(origin)?;
@@ -136,6 +144,9 @@ fn config_of(verb: &Verb) -> Result<Config, String> {
         Verb::Version { .. }
         | Verb::Bench { .. }
         | Verb::History { .. }
+        | Verb::Init(_)
+        | Verb::Doctor(_)
+        | Verb::Config { .. }
         | Verb::Token { .. }
         | Verb::Explain(_) => (dev(&[])?, &[][..]),
     };
@@ -187,8 +198,8 @@ fn explain(error: &StartError, verb: &Verb) -> String {
     let other = Listen::BothLoopbacks(if addr.port() == PORT { PORT + 1 } else { 0 });
     let program = as_started();
     let again = match verb {
-        Verb::Serve { config, .. } => {
-            format!("{program} serve --config {} --listen {other}", config.display())
+        Verb::Serve { from, .. } => {
+            format!("{program} serve --config {} --listen {other}", from.config.display())
         }
         _ => format!("{program} dev --listen {other}"),
     };

@@ -98,7 +98,7 @@ pub(super) const GOALS: [Goal; 15] = [
     Goal {
         name: "S11",
         title: "Growth from 10 to a million channels and connections",
-        conditions: "The engine alone, without sockets, in one process: connections are virtual. *Near* goes to the same 64 \
+        conditions: "The engine alone, without sockets, in one process: connections are virtual. *Near* goes to the same 10 \
                      channels and shows our structures; *spread* goes to all, and shows the processor's caches and page tables \
                      too.",
         usual_s: 90,

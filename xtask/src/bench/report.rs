@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     const SAID: &str = "
-near: the same 64 channels; ns an operation
+near: the same 10 channels; ns an operation
                             10       100      1000   per three decades
 subscribe                 1003      1010      1100   x 1.10  met
 publish to nobody          500       600       700   x 1.40  MISSED

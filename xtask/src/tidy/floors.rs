@@ -13,7 +13,7 @@ const FLOORS: [(&str, &[&str], &[&str]); 7] = [
     ("everwire-brokers", &["everwire-proto", "everwire-engine"], &[]),
     (
         "everwire-server",
-        &["everwire-proto", "everwire-engine", "everwire-brokers", "everwire-bench"],
+        &["everwire-proto", "everwire-engine", "everwire-brokers", "everwire-client", "everwire-bench"],
         &["everwire-client"],
     ),
     ("everwire-client", &["everwire-proto"], &[]),

@@ -25,8 +25,7 @@ const BEAT: (u32, u64) = (10, 40);
 /// Some of `subscribers` stop reading.
 pub(super) fn deaf(bench: Bench, subscribers: usize, deaf: usize) -> Result<Vec<Finding>> {
     let swarm = bench.swarm()?;
-    let server =
-        Server::start(bench.server_core, "", "[times]\nstalled_ms = 600_000\nheartbeat_ms = 600_000")?;
+    let server = Server::start(bench.server_core, "", "[times]\nstalled = \"10m\"\nheartbeat = \"10m\"")?;
     let crowd = ours(&server, false)?;
     let publisher = crowd.open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
     let conns = crowd.open(&mut swarm.borrow_mut(), subscribers, |_| Some(CHANNEL.to_owned()))?;

@@ -10,13 +10,18 @@ use crate::entry::{Entry, Kind};
 use crate::plant::{Bug, planted};
 use crate::time::Now;
 
+/// An entry, and when it was published, by the clock that never jumps: the wall clock says how old a message was when it
+/// came, and nothing after that.
+#[derive(Debug)]
+struct Kept {
+    entry: Arc<Entry>,
+    born_ms: u64,
+}
+
 /// The window. Sequence numbers of its entries are contiguous; offsets rise within an epoch.
 #[derive(Debug)]
 pub(super) struct Window {
-    entries: VecDeque<Arc<Entry>>,
-    /// When each of them was published, by the clock that never jumps: the wall clock says how old a message was when
-    /// it came, and nothing after that.
-    born_ms: VecDeque<u64>,
+    entries: VecDeque<Kept>,
     bytes: usize,
     messages: usize,
     /// The sequence number the next entry gets.
@@ -42,7 +47,6 @@ impl Window {
     pub(super) fn new(start: Position) -> Self {
         Self {
             entries: VecDeque::new(),
-            born_ms: VecDeque::new(),
             bytes: 0,
             messages: 0,
             next_seq: 1,
@@ -87,14 +91,13 @@ impl Window {
             Kind::Message(publication) => now.unix_ms.saturating_sub(publication.time),
             Kind::Gap { .. } => 0,
         };
-        self.born_ms.push_back(now.mono_ms.saturating_sub(age_ms));
-        self.entries.push_back(entry);
+        self.entries.push_back(Kept { entry, born_ms: now.mono_ms.saturating_sub(age_ms) });
     }
 
     /// Drops the oldest entries until the limits hold.
     pub(super) fn trim(&mut self, limits: &HistoryLimits, now: Now) {
-        while let Some((first, born_ms)) = self.entries.front().zip(self.born_ms.front()) {
-            let too_old = match &first.kind {
+        while let Some(Kept { entry, born_ms }) = self.entries.front() {
+            let too_old = match &entry.kind {
                 Kind::Message(p) if planted(Bug::WallClockAge) => {
                     now.unix_ms.saturating_sub(p.time) > limits.age_ms
                 }
@@ -116,8 +119,7 @@ impl Window {
     }
 
     fn drop_first(&mut self) {
-        let Some(first) = self.entries.pop_front() else { return };
-        self.born_ms.pop_front();
+        let Some(Kept { entry: first, .. }) = self.entries.pop_front() else { return };
         self.bytes -= first.weight();
         if matches!(first.kind, Kind::Message(_)) {
             self.messages -= 1;
@@ -149,12 +151,12 @@ impl Window {
         }
         let skip = usize::try_from(seq - self.base_seq()).unwrap_or(usize::MAX);
         let mut bytes = 0;
-        let page = self.entries.iter().skip(skip).take_while(|entry| {
+        let page = self.entries.iter().skip(skip).take_while(|kept| {
             let first = bytes == 0;
-            bytes += entry.weight();
+            bytes += kept.entry.weight();
             first || bytes <= max_bytes
         });
-        into.extend(page.cloned());
+        into.extend(page.map(|kept| kept.entry.clone()));
         Ok(())
     }
 
@@ -167,15 +169,16 @@ impl Window {
     }
 
     fn index_after(&self, offset: u64) -> usize {
-        self.entries.partition_point(|e| {
-            e.position.as_ref().is_some_and(|p| p.epoch != self.top.epoch || p.offset <= offset)
+        self.entries.partition_point(|kept| {
+            kept.entry.position.as_ref().is_some_and(|p| p.epoch != self.top.epoch || p.offset <= offset)
         })
     }
 
     /// Messages from `seq` on.
     pub(super) fn count_from(&self, seq: u64) -> u64 {
         let skip = usize::try_from(seq.saturating_sub(self.base_seq())).unwrap_or(usize::MAX);
-        self.entries.iter().skip(skip).filter(|e| matches!(e.kind, Kind::Message(_))).count() as u64
+        self.entries.iter().skip(skip).filter(|kept| matches!(kept.entry.kind, Kind::Message(_))).count()
+            as u64
     }
 
     /// Where the newest `count` messages begin: their first sequence number.
@@ -190,7 +193,7 @@ impl Window {
     pub(super) fn position_before(&self, seq: u64) -> Position {
         let Some(index) = seq.checked_sub(self.base_seq() + 1) else { return self.base.clone() };
         let entry = usize::try_from(index).ok().and_then(|i| self.entries.get(i));
-        entry.and_then(|e| e.position.clone()).unwrap_or_else(|| self.top.clone())
+        entry.and_then(|kept| kept.entry.position.clone()).unwrap_or_else(|| self.top.clone())
     }
 
     /// Messages of the current epoch with `after < offset < before`, oldest first.
@@ -200,7 +203,8 @@ impl Window {
         before: u64,
     ) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
         let from = self.index_after(after.max(self.floor.offset));
-        self.entries.range(from.min(self.entries.len())..).filter(move |e| {
+        let entries = self.entries.range(from.min(self.entries.len())..).map(|kept| &kept.entry);
+        entries.filter(move |e| {
             matches!(e.kind, Kind::Message(_)) && e.position.as_ref().is_some_and(|p| p.offset < before)
         })
     }

@@ -128,7 +128,7 @@ fn tokens_of(config: &Config) -> Result<&Tokens, Told> {
 }
 
 /// The token of the command line, or of the standard input.
-fn token_of(given: Option<&str>) -> Result<String, Told> {
+pub(super) fn token_of(given: Option<&str>) -> Result<String, Told> {
     if let Some(token) = given {
         return Ok(token.trim().to_owned());
     }

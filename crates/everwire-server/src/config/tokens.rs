@@ -3,63 +3,90 @@
 use std::path::Path;
 
 use super::section::Section;
+use super::value::Place;
 use crate::auth::{Algorithm, Demands, Key, Tokens};
 
 /// Where the bytes of a key may stand: in the file itself, in another one, in the environment.
 const SECRET: [&str; 3] = ["secret", "secret_file", "secret_env"];
 const PUBLIC: [&str; 3] = ["public_key", "public_key_file", "public_key_env"];
+const KEYS: [(&str, &str); 6] = [
+    ("secret", "The secret itself."),
+    ("secret_file", "Or the file that has it, from where the config file stands."),
+    ("secret_env", "Or the name in the environment that has it."),
+    ("public_key", "The public key itself."),
+    ("public_key_file", "Or the file that has it."),
+    ("public_key_env", "Or the name in the environment that has it."),
+];
 
-/// Reads the section; files are looked for beside the config. `at` is where the section begins.
-pub(super) fn read_tokens(section: &mut Section<'_>, beside: &Path, at: usize) -> Tokens {
+/// Reads the section; files are looked for beside the config.
+pub(super) fn read_tokens(section: &mut Section, beside: &Path) -> Tokens {
     let mut demands = Demands::default();
-    demands.audience.extend(section.texts("audience").into_iter().map(|(text, _)| text));
-    demands.issuer = section.text("issuer").map(|(text, _)| text);
-    section.flag("exp_required", &mut demands.exp_required);
+    let doc = "`aud` must name one of these; left out: it is not looked at.";
+    demands.audience.extend(section.texts("audience", doc, "[]").into_iter().map(|(text, _)| text));
+    let doc = "`iss` must be this; left out: it is not looked at.";
+    demands.issuer = section.text("issuer", doc, "").map(|(text, _)| text);
+    section.flag("exp_required", "A token without an end is refused.", &mut demands.exp_required);
     let mut keys: Vec<Key> = Vec::new();
-    let tables = section.tables("keys");
-    if tables.is_empty() {
-        section.fault("keys", at, "there is no key; write [[tokens.keys]] with algorithm and secret");
-    }
-    for (mut table, at) in tables {
-        if let Some(key) = read_key(&mut table, beside, at) {
-            if key.id().is_some() && keys.iter().any(|other| other.id() == key.id()) {
-                table.fault("id", at, "another key has this id; a key that takes over gets one of its own");
-            }
-            keys.push(key);
+    let has_keys = section.has("keys");
+    let many = section.tables("keys", "Keys that sign tokens; any of them is good.", |table| {
+        let (key, place) = read_key(table, beside);
+        let Some(key) = key else { return };
+        if key.id().is_some() && keys.iter().any(|other| other.id() == key.id()) {
+            table.fault("id", place, "another key has this id; a key that takes over gets one of its own");
         }
-        section.join(table.end());
+        keys.push(key);
+    });
+    if many == 0 && !has_keys && !section.is_describing() {
+        let place = section.place();
+        section.fault("keys", place, "there is no key; write [[tokens.keys]] with algorithm and secret");
     }
     Tokens::new(keys, demands)
 }
 
-fn read_key(table: &mut Section<'_>, beside: &Path, at: usize) -> Option<Key> {
-    let id = table.text("id").map(|(text, _)| text);
+fn read_key(table: &mut Section, beside: &Path) -> (Option<Key>, Place) {
+    let at = table.place();
+    let id = table.text("id", "The `kid` of its tokens; may be left out.", "");
+    let id_place = id.as_ref().map_or_else(|| at.clone(), |(_, place)| place.clone());
     let mut algorithm = None;
     let words = Algorithm::NAMES.map(|(name, algorithm)| (name, Some(algorithm)));
-    table.word("algorithm", &mut algorithm, &words);
-    let found = [SECRET, PUBLIC].concat().into_iter().filter_map(|key| Some((key, table.text(key)?)));
-    let found: Vec<_> = found.collect();
+    let doc =
+        "HS...: a secret of at least 32 bytes (`openssl rand -hex 32`); the others: a public key in PEM.";
+    let told = table.word("algorithm", doc, &mut algorithm, &words);
+    let mut found = Vec::new();
+    for (key, doc) in KEYS {
+        let text = if key == "secret" { table.secret(key, doc) } else { table.text(key, doc, "") };
+        if let Some((text, place)) = text {
+            if key.ends_with("_env") {
+                table.names_env(&text);
+            }
+            found.push((key, text, place));
+        }
+    }
+    if table.is_describing() {
+        return (None, at);
+    }
     let Some(algorithm) = algorithm else {
-        if !table.has("algorithm") {
+        if told.is_none() {
             let names = Algorithm::NAMES.map(|(name, _)| name).join(", ");
             table.fault("algorithm", at, format!("is missing; one of {names}"));
         }
-        return None;
+        return (None, id_place);
     };
     let wanted = if algorithm.is_secret() { SECRET } else { PUBLIC };
-    let [(key, (text, place))] = found.as_slice() else {
-        let place = found.last().map_or(at, |(_, (_, place))| *place);
+    let [(key, text, place)] = found.as_slice() else {
+        let place = found.last().map_or(at, |(_, _, place)| place.clone());
         table.fault(wanted[0], place, format!("one of {} must be there, and no other", wanted.join(", ")));
-        return None;
+        return (None, id_place);
     };
     if !wanted.contains(key) {
         let name = algorithm.as_str();
-        table.fault(key, *place, format!("{name} wants {}, not {key}", wanted.join(" or ")));
-        return None;
+        table.fault(key, place.clone(), format!("{name} wants {}, not {key}", wanted.join(" or ")));
+        return (None, id_place);
     }
+    let id = id.map(|(text, _)| text);
     let made = bytes_of(key, text, beside)
         .and_then(|bytes| Key::new(id.as_deref(), algorithm, &bytes).map_err(|fault| fault.to_string()));
-    made.map_err(|words| table.fault(key, *place, words)).ok()
+    (made.map_err(|words| table.fault(key, place.clone(), words)).ok(), id_place)
 }
 
 /// The bytes of a key. What a file or the environment has around them by accident is no part of them.
@@ -106,16 +133,6 @@ mod tests {
             assert!(tokens.contains(part), "{tokens}");
         }
         assert!(!tokens.contains(SECRET), "{tokens}");
-    }
-
-    #[test]
-    fn the_example_of_tokens_is_true() {
-        let example = include_str!("../../../../docs/everwire.example.toml");
-        let shown: Vec<_> = example.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
-        let text = shown.join("\n").replace("backend.pub.pem", "ec.pub.pem");
-        let config = config(&text.replace("EVERWIRE_TOKEN_SECRET", "CARGO_PKG_DESCRIPTION")).unwrap();
-        let tokens = format!("{:?}", config.tokens.unwrap());
-        assert!(tokens.contains("Hs256") && tokens.contains("Es256"), "{tokens}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::world::{World, until, world_with};
 const SHORT: Siege = Siege {
     root: "",
     limits: "",
-    times: "handshake_ms = 300\nbody_ms = 300\nconnect_ms = 300",
+    times: "handshake = \"300ms\"\nbody = \"300ms\"\nconnect = \"300ms\"",
     grown_kb: 24 * 1024,
     sizing: 1,
     sessions: true,
@@ -144,7 +144,7 @@ fn silence_is_asked_and_then_ended() {
 const IMPATIENT: Siege = Siege {
     root: "",
     limits: "",
-    times: "stalled_ms = 1_500\nheartbeat_ms = 1_000\nheartbeat_grace_ms = 60_000",
+    times: "stalled = \"1500ms\"\nheartbeat = \"1s\"\nheartbeat_grace = \"1m\"",
     grown_kb: 24 * 1024,
     sizing: 1,
     sessions: true,

@@ -108,9 +108,9 @@ fn a_bad_config_is_78_with_all_its_faults() {
     for (line, start) in lines.iter().zip([
         "1: echoo: unknown key; did you mean \"echo\"?",
         "2: listen: \"8765\" is no address to listen on; write localhost:8765",
-        "3: api_keys: a key has at least 16 characters",
+        "3: api_keys: a key has at least 32 characters",
         "5: limits.channels: must be from 1 to 100000",
-        "6: limits.message_bytes: expected a whole number",
+        "6: limits.message_bytes: \"64k\" is no size",
         "8: namespaces.chat.on_slow: \"wait\" is none of ",
     ]) {
         assert!(line.starts_with(&format!("{path}:{start}")), "{line}\nwanted {start}");
@@ -124,15 +124,134 @@ fn a_bad_config_is_78_with_all_its_faults() {
     let output = everwire(&["serve", "--config", "/nonexistent"]);
     assert_eq!(output.status.code(), Some(78));
     assert!(
-        words(&output).starts_with("/nonexistent: there is no such file. Write one"),
+        words(&output).starts_with("/nonexistent: there is no such file. `everwire init` writes one"),
         "{}",
         words(&output)
     );
-    // The example as it stands: its key is known to everybody.
-    let example = Scratch::new("example.toml", include_str!("../../../../docs/everwire.example.toml"));
-    let output = everwire(&["serve", "--config", example.path().to_str().unwrap()]);
+    // The keys of every example that there ever was are known to everybody.
+    let example =
+        Scratch::new("example.toml", "api_keys = [\"change-me-0123456789-0123456789-0123456789\"]\n");
+    let output = everwire(&["serve", "--insecure", "--config", example.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(78));
     assert!(words(&output).contains(": api_keys: this is the key of the example"), "{}", words(&output));
+}
+
+#[test]
+fn what_is_insecure_wants_a_word() {
+    let config = Scratch::new(
+        "open.toml",
+        "listen = [\"0.0.0.0:0\"]\n[namespaces.chat]\naccess = { publish = \"anyone\" }\n",
+    );
+    let path = config.path().to_str().unwrap();
+    let output = everwire(&["config", "check", "--config", path]);
+    assert_eq!(output.status.code(), Some(78));
+    for fault in ["1: listen: other machines", "3: namespaces.chat.access.publish: so anybody"] {
+        assert!(words(&output).contains(&format!("{path}:{fault}")), "{}", words(&output));
+    }
+    let output = everwire(&["config", "check", "--insecure", "--config", path]);
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    assert!(text(&output).starts_with(&format!("{path}: good; 2 settings of its own")), "{}", text(&output));
+}
+
+fn text(output: &std::process::Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn the_environment_and_flags_go_before_the_file() {
+    let config = Scratch::new("layers.toml", "[limits]\nchannels = 5\n");
+    let path = config.path().to_str().unwrap();
+    let run = |name: &str, value: &str, set: &str| {
+        let args = ["config", "check", "--set", set];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_everwire"));
+        command.args(args).env("EVERWIRE_CONFIG", path).env(name, value).output().unwrap()
+    };
+    let good = run("EVERWIRE_ECHO", "true", "limits.channels=6");
+    assert!(text(&good).contains("good; 2 settings"), "{}{}", text(&good), words(&good));
+    let bad = run("EVERWIRE_ECO", "true", "limits.channels=0");
+    assert_eq!(bad.status.code(), Some(78));
+    for fault in
+        ["EVERWIRE_ECO: eco: unknown key; did you mean \"echo\"?", "--set limits.channels: must be from 1"]
+    {
+        assert!(words(&bad).contains(fault), "{}", words(&bad));
+    }
+    let output = everwire(&["config", "diff", path]);
+    assert_eq!(text(&output), "limits.channels: 256 -> 5\n");
+}
+
+#[test]
+fn what_a_config_could_say_is_printed() {
+    for (what, holds) in [
+        ("default", "# listen = [\"localhost:8765\"]"),
+        ("env", "EVERWIRE_LIMITS__CHANNELS = 256   # 1 to 100000"),
+        ("schema", "\"additionalProperties\": false"),
+        ("reference", "| `channels` | Channels at once. | 1 to 100000 | `256` |"),
+    ] {
+        let output = everwire(&["config", what]);
+        assert_eq!(output.status.code(), Some(0), "{what}");
+        assert!(text(&output).contains(holds), "{what}: {}", text(&output));
+    }
+}
+
+#[test]
+fn the_doctor_tells_what_is_well_and_what_is_not() {
+    let server = Process::run(&["dev", "--listen", "127.0.0.1:0"]);
+    let listen = format!("listen = [\"{}\"]\n", server.addr);
+    let config = Scratch::new("doctor.toml", &listen);
+    let path = config.path().to_str().unwrap();
+    let url = format!("ws://{}/ws", server.addr);
+    let well = everwire(&["doctor", "--config", path, "--url", &url]);
+    assert_eq!(well.status.code(), Some(0), "{}", words(&well));
+    for line in [
+        "ok   config ",
+        "ok   clock ",
+        "ok   socket       ws://",
+        "as nobody, and answers",
+        "is taken, by this server",
+    ] {
+        assert!(text(&well).contains(line), "{line}: {}", text(&well));
+    }
+    let port = server.addr.port();
+    let nowhere = Scratch::new("doctor.toml", "listen = [\"192.0.2.1:1\"]\n");
+    let args = ["doctor", "--insecure", "--config", nowhere.path().to_str().unwrap(), "--url", &url];
+    let ill = everwire(&[&args[..], &["--origin", "https://elsewhere.example.com"]].concat());
+    assert_eq!(ill.status.code(), Some(1));
+    for line in [
+        "BAD  listen       can't listen on 192.0.2.1:1",
+        &format!("BAD  socket       ws://127.0.0.1:{port}/ws: "),
+    ] {
+        assert!(words(&ill).contains(line), "{line}: {}", words(&ill));
+    }
+}
+
+#[test]
+fn a_new_server_begins_with_files_that_work() {
+    let dir = std::env::temp_dir().join(format!("everwire-init-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let folder = dir.to_str().unwrap();
+    let output = everwire(&["init", folder]);
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    let path = dir.join("everwire.toml");
+    let config = path.to_str().unwrap();
+    let line = format!("everwire serve --config {config}");
+    assert!(text(&output).contains(&line), "{}", text(&output));
+    let again = everwire(&["init", folder]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(words(&again).contains("is there already, and stays as it is"), "{}", words(&again));
+    let written = std::fs::read_to_string(&path).unwrap();
+    let key = written.lines().find_map(|line| line.strip_prefix("api_keys = [\"")).unwrap();
+    let key = key.trim_end_matches("\"]");
+    let server = Process::run(&["serve", "--config", config, "--listen", "127.0.0.1:0"]);
+    let mut listener = Peer::session(server.addr);
+    assert_eq!(listener.ask(r#"{"type":"subscribe","id":2,"channel":"news"}"#)["type"], "subscribed");
+    let mut wire = Wire::dial(server.addr);
+    let body = r#"{"channel":"news","data":1}"#;
+    wire.raw(format!("POST /api/publish HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-API-Key: {key}\r\nContent-Length: 27\r\n\r\n{body}").as_bytes());
+    wire.read_head();
+    assert_eq!(wire.status(), "200");
+    assert_eq!(listener.json()["data"], 1);
+    drop(server);
+    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn three_thousand_resets_at_once() {
     everwire_server::descriptors::raise();
     // No session can be resumed and no member has a grace, so that nothing may stay.
     Siege {
-        times: "presence_grace_ms = 0\nresume_ms = 0",
+        times: "presence_grace = \"0s\"\nresume = \"0s\"",
         grown_kb: 48 * 1024,
         sizing: 3,
         ..Siege::default()
@@ -62,7 +62,7 @@ fn resets_in_the_middle_of_the_upgrade() {
 /// More connections than descriptors: each that has none is told so, nobody else notices, and the server does not spin.
 #[test]
 fn more_connections_than_descriptors() {
-    let siege = Siege { times: "handshake_ms = 60_000", ..Siege::default() };
+    let siege = Siege { times: "handshake = \"1m\"", ..Siege::default() };
     let server = crate::process::Process::serve_with_descriptors(&siege.config(), 100);
     let witness = Witness::call(server.addr, true);
     witness.sees_a_round();

@@ -54,7 +54,7 @@ fn client(server: &Process) -> Client {
 fn a_restart_goes_on_where_it_was() {
     for (more, signal) in [
         ("sync = \"always\"", Signal::KILL),
-        ("sync = \"interval\"\nsync_ms = 20", Signal::KILL),
+        ("sync = \"interval\"\nsync_every = \"20ms\"", Signal::KILL),
         ("sync = \"none\"", Signal::KILL),
         ("", Signal::TERM),
     ] {

@@ -39,7 +39,7 @@ impl Drop for Scratch {
 
 /// No test has a balancer that must see first that the server goes.
 fn without_notice(config: &str) -> String {
-    let more = if config.contains("[drain]") { "" } else { "\n[drain]\nnotice_ms = 0\n" };
+    let more = if config.contains("[drain]") { "" } else { "\n[drain]\nnotice = \"0s\"\n" };
     format!("{config}{more}")
 }
 
@@ -51,6 +51,16 @@ pub struct Process {
     log: Scratch,
     killed: bool,
     config: Option<Scratch>,
+}
+
+/// What the tests have in their own environment is no setting of the server.
+fn without_ours(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let is_ours = name.to_string_lossy().starts_with("EVERWIRE_");
+        if is_ours && !command.get_envs().any(|(given, _)| given == name) {
+            command.env_remove(name);
+        }
+    }
 }
 
 impl Process {
@@ -70,7 +80,7 @@ impl Process {
     pub fn serve(config: &str) -> Self {
         let file = Scratch::new("serve.toml", &without_notice(config));
         let mut command = Command::new(env!("CARGO_BIN_EXE_everwire"));
-        command.args(["serve", "--config"]).arg(file.path());
+        command.args(["serve", "--insecure", "--config"]).arg(file.path());
         Self::start(&mut command, Some(file))
     }
 
@@ -78,7 +88,7 @@ impl Process {
     pub fn serve_and_log_all(config: &str) -> Self {
         let file = Scratch::new("serve.toml", &without_notice(config));
         let mut command = Command::new(env!("CARGO_BIN_EXE_everwire"));
-        command.args(["serve", "--config"]).arg(file.path()).env("EVERWIRE_LOG", "trace");
+        command.args(["serve", "--insecure", "--config"]).arg(file.path()).env("EVERWIRE_LOG", "trace");
         Self::start(&mut command, Some(file))
     }
 
@@ -86,7 +96,7 @@ impl Process {
     pub fn serve_with_descriptors(config: &str, count: u32) -> Self {
         let file = Scratch::new("serve.toml", &without_notice(config));
         let mut command = Command::new("sh");
-        let script = format!("ulimit -n {count}; exec \"$0\" serve --config \"$1\"");
+        let script = format!("ulimit -n {count}; exec \"$0\" serve --insecure --config \"$1\"");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_everwire")]).arg(file.path());
         Self::start(&mut command, Some(file))
     }
@@ -94,6 +104,7 @@ impl Process {
     fn start(command: &mut Command, config: Option<Scratch>) -> Self {
         let log = Scratch::new("log", "");
         let stderr = std::fs::File::create(log.path()).unwrap();
+        without_ours(command);
         let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let (mut banner, mut addr) = (String::new(), None);
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
@@ -177,6 +188,11 @@ impl Drop for Process {
         if !std::thread::panicking() && !self.killed {
             assert_eq!(code, Some(0), "SIGTERM ends it cleanly: {log}");
             assert!(!log.contains("panicked") && !log.contains(" ERROR "), "{log}");
+            // Tokens begin so: `{"alg":`.
+            for secret in [crate::world::KEY, crate::guarded::SECRET, crate::guarded::OLD_SECRET, "eyJhbGci"]
+            {
+                assert!(!log.contains(secret), "a secret is in the log");
+            }
         }
     }
 }

@@ -87,7 +87,7 @@ fn slow(drain: &str) -> Process {
 /// Each client is told its own range and closed at the end of it; as many go in each second.
 #[test]
 fn clients_go_in_turn() {
-    let mut server = slow("window_ms = 20_000\nnotice_ms = 0\nclients_per_second = 20");
+    let mut server = slow("window = \"20s\"\nnotice = \"0s\"\nclients_per_second = 20");
     let clients: Vec<_> = (0..60).map(|_| Peer::session(server.addr)).collect();
     server.signal(Signal::TERM);
     let leave = |mut client: Peer| {
@@ -119,7 +119,7 @@ fn clients_go_in_turn() {
 
 #[test]
 fn while_it_is_left_it_is_not_ready_and_takes_nobody() {
-    let mut server = slow("notice_ms = 4_000");
+    let mut server = slow("notice = \"4s\"");
     let mut client = Peer::session(server.addr);
     let addr = server.addr;
     let ask = |head: &str, rest: &str| {
@@ -156,7 +156,7 @@ fn while_it_is_left_it_is_not_ready_and_takes_nobody() {
 #[test]
 fn a_second_signal_stops_at_once() {
     for (second, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
-        let mut server = slow("window_ms = 60_000\nnotice_ms = 30_000\nclients_per_second = 1");
+        let mut server = slow("window = \"60s\"\nnotice = \"30s\"\nclients_per_second = 1");
         let mut clients: Vec<_> = (0..30).map(|_| Peer::session(server.addr)).collect();
         server.signal(Signal::TERM);
         for client in &mut clients {
@@ -175,7 +175,7 @@ fn a_second_signal_stops_at_once() {
 /// A window that is too short for everybody is kept all the same.
 #[test]
 fn the_window_is_kept() {
-    let mut server = slow("window_ms = 1_000\nnotice_ms = 0\nclients_per_second = 1");
+    let mut server = slow("window = \"1s\"\nnotice = \"0s\"\nclients_per_second = 1");
     let clients: Vec<_> = (0..30).map(|_| Peer::session(server.addr)).collect();
     let begun = Instant::now();
     server.signal(Signal::TERM);
@@ -188,7 +188,7 @@ fn the_window_is_kept() {
 /// Who connects while the node is left is told when it is connected.
 #[test]
 fn who_connects_late_is_told_too() {
-    let mut server = slow("notice_ms = 0");
+    let mut server = slow("notice = \"0s\"");
     let mut fresh = Peer::open(server.addr, "/ws");
     let mut told = Peer::session(server.addr);
     server.signal(Signal::TERM);

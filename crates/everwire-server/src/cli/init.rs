@@ -1,0 +1,76 @@
+//! `everwire init`: the files of a new server.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::config::{self, fresh_key};
+
+use super::Told;
+
+/// Where to write them.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The folder
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+}
+
+/// What a new server allows: the backend publishes, everybody listens, and users have a channel of their own.
+const NAMESPACES: &str = r#"
+# What this server begins with: your backend publishes, everybody may listen and see who is there.
+[namespaces.default]
+presence = true
+access = { subscribe = "anyone", presence = "anyone", history = "anyone" }
+history = {}
+
+# And `user:ann` is the user ann's own, as soon as there are tokens.
+[namespaces.user]
+user_channels = true
+access = { publish = "deny" }
+history = { messages = 100 }
+"#;
+
+const UNIT: &str = include_str!("../../../../deploy/everwire.service");
+
+impl Init {
+    /// Writes what is not there yet.
+    pub fn run(&self) -> Told {
+        let key = fresh_key();
+        let given = [("listen", "[\"localhost:8765\"]".to_owned()), ("api_keys", format!("[\"{key}\"]"))];
+        let text = format!("{}{NAMESPACES}", config::template(&config::describe(), &given));
+        let path = self.dir.join("everwire.toml");
+        let unit = self.dir.join("everwire.service");
+        for (path, text) in [(&path, text.as_str()), (&unit, UNIT)] {
+            if let Err(error) = write_new(path, text) {
+                return Told::No(match error.kind() {
+                    io::ErrorKind::AlreadyExists => {
+                        format!("{} is there already, and stays as it is", path.display())
+                    }
+                    _ => format!("{} can't be written: {error}", path.display()),
+                });
+            }
+        }
+        Told::Yes(format!(
+            "{} and {} are written. Start with\n\n    everwire serve --config {}\n\n\
+             and publish with the key that stands in the config:\n\n    \
+             curl http://localhost:8765/api/publish -H 'Authorization: Bearer KEY' \\\n        \
+             -H 'Content-Type: application/json' -d '{{\"channel\":\"news\",\"data\":\"hello\"}}'",
+            path.display(),
+            unit.display(),
+            path.display(),
+        ))
+    }
+}
+
+/// A new file that only its owner can read: there is a key in it.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file: File = options.open(path)?;
+    file.write_all(text.as_bytes())
+}
