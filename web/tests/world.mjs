@@ -71,8 +71,9 @@ export async function startServer({ listen = '127.0.0.1:0', config } = {}) {
   const mode = ['dev'];
   if (config !== undefined) {
     const file = join(folder, 'everwire.toml');
-    writeFileSync(file, config);
-    mode.splice(0, 1, 'serve', '--config', file);
+    // No test has a balancer that must see first that the server goes.
+    writeFileSync(file, config.includes('[drain]') ? config : `${config}\n[drain]\nnotice = "0s"\n`);
+    mode.splice(0, 1, 'serve', '--insecure', '--config', file);
   }
   const child = spawn(binary(), [...mode, '--listen', listen], { stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = new Promise((done) => child.once('exit', (code) => {

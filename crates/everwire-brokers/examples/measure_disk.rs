@@ -93,7 +93,7 @@ fn open(dir: &Path, sync: Sync) -> Rig {
     let shared = Arc::new(Shared { inboxes, limits, history_bytes: 0.into(), message_ids: 0.into() });
     let answers = Answers::new(shared.clone(), Arc::new(Inbox::new(1 << 20)));
     let now = Now { mono_ms: 1, unix_ms: 1_700_000_000_000 };
-    let settings = Settings { sync, namespaces, limits, segment_bytes: SEGMENT_BYTES };
+    let settings = Settings { sync, namespaces, limits, segment_bytes: SEGMENT_BYTES, max_bytes: 0 };
     let entropy = Arc::new(Counting(1.into()));
     let disk = Disk::open(dir, settings, answers, entropy, now).expect("a store");
     let name = |i: usize| ChannelName::parse(&format!("channel-{i}")).expect("a name");

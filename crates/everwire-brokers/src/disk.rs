@@ -16,6 +16,7 @@ mod scan;
 mod index;
 mod recover;
 mod queue;
+mod pulse;
 mod reader;
 mod reclaim;
 mod journal;
@@ -41,6 +42,7 @@ use everwire_proto::ids::Epoch;
 
 use self::index::{Index, Keep};
 use self::journal::Journal;
+use self::pulse::{Pulse, Trouble};
 use self::queue::{Queue, Request};
 use self::reader::Reader;
 use self::reclaim::Reclaimer;
@@ -51,6 +53,7 @@ use crate::answers::Answers;
 
 pub use self::error::OpenError;
 pub use self::journal::Wrap;
+pub use self::pulse::{Figures, SYNC_BOUNDS_US};
 pub use self::repair::{Checked, Repaired, check, repair};
 pub use self::segment::Medium;
 
@@ -77,6 +80,9 @@ pub struct Settings {
     pub limits: NodeLimits,
     /// A segment that would be longer is followed by the next one.
     pub segment_bytes: u64,
+    /// When all segments together have so many bytes, publishes are refused, as on a medium that is full; 0: the medium is
+    /// the limit.
+    pub max_bytes: u64,
 }
 
 /// A segment of this size is emptied in a second, and a store of a million channels has a few hundred of them.
@@ -90,6 +96,7 @@ pub struct Disk {
     answers: Answers,
     entropy: Arc<dyn Entropy>,
     queue: Arc<Queue>,
+    pulse: Arc<Pulse>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// What a start found.
     pub start: Start,
@@ -148,18 +155,31 @@ impl Disk {
             id_ms: i64::try_from(settings.limits.message_id_ms).unwrap_or(i64::MAX),
         };
         let recovered = recover::recover(dir, keep, &settings.namespaces, now)?;
-        let (index, journal, start) = begin(dir, &settings, recovered, &*entropy, wrap)
+        let pulse = Arc::new(Pulse::new());
+        let (index, journal, start) = begin(dir, &settings, recovered, &*entropy, wrap, &pulse)
             .map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
         let queue = Arc::new(Queue::default());
-        let threads = spawn(dir, &settings, index, journal, &queue, &answers, &entropy, now)
+        let threads = spawn(dir, &settings, index, journal, &queue, &pulse, &answers, &entropy, now)
             .map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
-        Ok(Arc::new(Self { answers, entropy, queue, threads: Mutex::new(threads), start, _lock: lock }))
+        let threads = Mutex::new(threads);
+        Ok(Arc::new(Self { answers, entropy, queue, pulse, threads, start, _lock: lock }))
+    }
+
+    /// Why messages can't be stored now; `None`: they can.
+    pub fn trouble(&self) -> Option<String> {
+        self.pulse.words()
+    }
+
+    /// What it holds and does.
+    pub fn figures(&self) -> Figures {
+        self.pulse.figures(self.queue.waiting())
     }
 
     /// Stores what waits, ends the log in order, and returns when all is on the medium. What is asked after this is
     /// refused.
     pub fn close(&self) {
         self.queue.close();
+        self.pulse.set_trouble(Some(Trouble::Closed));
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if thread.join().is_err() {
@@ -211,6 +231,7 @@ fn begin(
     recovered: Recovered,
     entropy: &dyn Entropy,
     wrap: Wrap,
+    pulse: &Arc<Pulse>,
 ) -> io::Result<(Index, Journal, Start)> {
     let Recovered { mut index, newest, torn, last } = recovered;
     let mut start = Start {
@@ -223,9 +244,11 @@ fn begin(
     let bits = entropy.bits();
     let salt = u64::try_from(bits >> 64).unwrap_or_default();
     let mut journal = match newest.and_then(|number| Some((number, index.segments.get(&number)?))) {
-        Some((number, stored)) => Journal::resume(dir.to_owned(), wrap, number, stored.salt, stored.bytes)?,
+        Some((number, stored)) => {
+            Journal::resume(dir.to_owned(), wrap, number, stored.salt, stored.bytes, pulse.clone())?
+        }
         None => {
-            let (journal, begun) = Journal::begin(dir.to_owned(), wrap, 1, salt)?;
+            let (journal, begun) = Journal::begin(dir.to_owned(), wrap, 1, salt, pulse.clone())?;
             index.begin_segment(begun);
             journal
         }
@@ -251,6 +274,7 @@ fn spawn(
     index: Index,
     journal: Journal,
     queue: &Arc<Queue>,
+    pulse: &Arc<Pulse>,
     answers: &Answers,
     entropy: &Arc<dyn Entropy>,
     now: Now,
@@ -272,6 +296,8 @@ fn spawn(
         dir: dir.to_owned(),
         sync: settings.sync,
         segment_bytes: settings.segment_bytes,
+        max_bytes: settings.max_bytes,
+        pulse: pulse.clone(),
         now,
     });
     let named = |name: &str| std::thread::Builder::new().name(name.to_owned());

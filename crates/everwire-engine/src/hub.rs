@@ -31,6 +31,7 @@ use crate::channel::{Cell, Located};
 use crate::entry::{Entry, Form, MemberNote, write_frame};
 use crate::hashes::NamedMap;
 use crate::inbox::{HubKey, Page};
+use crate::lags::Lags;
 use crate::name::ChannelName;
 use crate::outbox::Class;
 use crate::plant::{Bug, planted};
@@ -100,6 +101,8 @@ pub struct Figures {
     pub left_out_volatile: u64,
     /// Times that a channel's presence events were left out of a full outbox.
     pub left_out_presence: u64,
+    /// From the publish to the offer to the last plain subscriber, for each batch.
+    pub fanout: Lags,
 }
 
 /// A cursor needs what is no longer in the window but may be at the broker.

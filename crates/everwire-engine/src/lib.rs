@@ -11,6 +11,7 @@ pub mod plant;
 pub mod time;
 pub mod limits;
 pub mod hashes;
+pub mod lags;
 pub mod name;
 pub mod permit;
 pub mod party;

@@ -150,6 +150,17 @@ pub struct Seat {
     pub resumed_ms: u64,
 }
 
+/// A session that another life of the node can go on with.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The secret.
+    pub key: SessionKey,
+    /// The public id.
+    pub client: ClientId,
+    /// Its user.
+    pub user: Option<Arc<str>>,
+}
+
 /// The order of seats says nothing of the secrets: nobody can search for one by the time that an answer takes.
 type SeatKey = (u64, SessionKey);
 
@@ -393,6 +404,11 @@ impl Node {
         lock(&self.seats).insert(seat_key(key), seat);
     }
 
+    /// Users that have a connection.
+    pub fn user_count(&self) -> usize {
+        self.users.count()
+    }
+
     fn count_live(&self) {
         let live = self.live.fetch_add(1, Ordering::Relaxed) + 1;
         self.most_live.fetch_max(live, Ordering::Relaxed);
@@ -440,6 +456,30 @@ impl Node {
     pub fn resumed_ms(&self, key: SessionKey, than: ConnKey) -> Option<u64> {
         let seats = lock(&self.seats);
         seats.get(&seat_key(key)).filter(|seat| seat.at != than).map(|seat| seat.resumed_ms)
+    }
+
+    /// All sessions that could be resumed now, if their connections had ended.
+    pub fn known_sessions(&self, now: Now) -> Vec<Known> {
+        let resume_ms = self.settings.times.resume_ms;
+        let counts = |ended_ms: u64| now.mono_ms.saturating_sub(ended_ms) <= resume_ms;
+        let seats = lock(&self.seats);
+        let known = seats.iter().filter(|(_, seat)| seat.ended_ms.is_none_or(counts));
+        known
+            .map(|((_, key), seat)| Known { key: *key, client: seat.client, user: seat.user.clone() })
+            .collect()
+    }
+
+    /// Seats the sessions of an earlier life: each can be resumed as if it had ended now.
+    pub fn seat_again(&self, known: Vec<Known>, now: Now) {
+        // They may all come back, as those that ended here.
+        self.most_live.fetch_max(known.len(), Ordering::Relaxed);
+        // No connection is there.
+        let at = ConnKey { shard: 0, slot: u32::MAX, generation: 0 };
+        for Known { key, client, user } in known {
+            let seat = Seat { client, user, at, ended_ms: Some(now.mono_ms), resumed_ms: 0 };
+            lock(&self.seats).insert(seat_key(key), seat);
+            lock(&self.ended).push_back((now.mono_ms, key));
+        }
     }
 
     /// Sessions that are seated, ended ones that can be resumed included.

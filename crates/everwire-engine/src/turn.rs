@@ -42,6 +42,7 @@ use crate::channel::Cell;
 use crate::entry::Form;
 use crate::hub::Hub;
 use crate::inbox::{ConnKey, HubKey, Item};
+use crate::lags::Lags;
 use crate::node::{Counters, Node};
 use crate::plant::{Bug, planted};
 use crate::session::{Deny, HISTORY_BYTES, Pause, Phase, Session};
@@ -158,6 +159,8 @@ pub struct Turn {
     closing: Vec<u32>,
     finished: Vec<u32>,
     released: Vec<u32>,
+    /// Who connects is told then that the server goes away: between which times.
+    byes: FxHashMap<u32, [u64; 2]>,
     swept_ms: u64,
     round: usize,
     /// Messages that were read, of all connections.
@@ -165,6 +168,8 @@ pub struct Turn {
     /// What this shard told the node that its outboxes hold, all and the largest.
     told_bytes: u64,
     told_largest: u64,
+    /// How long publishes waited for their answer.
+    publish_lags: Lags,
 }
 
 impl Turn {
@@ -191,11 +196,13 @@ impl Turn {
             closing: Vec::new(),
             finished: Vec::new(),
             released: Vec::new(),
+            byes: FxHashMap::default(),
             swept_ms: now.mono_ms,
             round: usize::from(shard),
             heard: 0,
             told_bytes: 0,
             told_largest: 0,
+            publish_lags: Lags::default(),
         }
     }
 
@@ -207,6 +214,11 @@ impl Turn {
     /// Messages of connections that came to [`Turn::message`], readable or not.
     pub fn heard_count(&self) -> u64 {
         self.heard
+    }
+
+    /// How long publishes of connections waited for their answer, refused ones too.
+    pub fn publish_lags(&self) -> Lags {
+        self.publish_lags
     }
 
     /// What the hub has counted.
@@ -473,17 +485,6 @@ impl Turn {
             position: deny.position.as_ref(),
         };
         self.hub.say(slot, id, &error);
-    }
-
-    /// Tells a connection that the server goes away, and closes it; it may come back within `after_ms`.
-    pub fn dismiss(&mut self, slot: u32, after_ms: [u64; 2], now: Now) {
-        let connected = self.conn(slot).is_some_and(|c| c.session.phase == Phase::Connected);
-        if connected && !planted(Bug::SilentBye) {
-            let message = "the server stops";
-            let bye = Outgoing::Bye { code: "draining", message, reconnect: true, after_ms };
-            self.say(slot, None, &bye);
-        }
-        self.close(slot, CloseCode::Draining, "the server stops", now);
     }
 
     /// Ends a connection from this side: a close frame behind what it was told.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,10 +26,14 @@ use crate::auth::Tickets;
 use crate::clock::Clock;
 use crate::config::{Config, History, PORT};
 use crate::desk::Desk;
+use crate::drain::DrainLimits;
+use crate::flow::{Check, Flow};
 use crate::front::{self, Inherited, Listener};
 use crate::gate::Gate;
 use crate::http;
 use crate::listen::Listen;
+use crate::notify::Notifier;
+use crate::seats;
 use crate::shard::{self, Intake};
 use crate::site::Site;
 use crate::tls::{Tls, TlsError};
@@ -74,8 +79,14 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
-/// HTTP requests that are under way when the server stops may take so long after the last WebSocket is closed.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// A stopping shard waits for its peers so long, and requests that are under way may take so long after it.
+const STOP: Patience = Patience { peers_ms: 3_000, answers_ms: 2_000 };
+
+/// The same where nobody wants to wait: what is said already goes out, and that is all.
+const AT_ONCE: Patience = Patience { peers_ms: 100, answers_ms: 100 };
+
+/// How often it is looked whether the last client has left.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A free port that is taken on the other loopback: so many further ones are tried.
 const PORT_TRIES: usize = 16;
@@ -91,11 +102,38 @@ impl Entropy for OsEntropy {
     }
 }
 
+/// How long the end of a server waits, ms.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// For peers that are to answer the close.
+    peers_ms: u64,
+    /// For requests that are under way.
+    answers_ms: u64,
+}
+
+impl Patience {
+    /// What fits into the end of the window.
+    fn within(limits: &DrainLimits) -> Self {
+        let tail_ms = limits.tail_ms();
+        Self { peers_ms: STOP.peers_ms.min(tail_ms / 2), answers_ms: STOP.answers_ms.min(tail_ms / 4) }
+    }
+}
+
 /// SIGTERM and SIGINT, from the moment of [`Running::signals`] on.
 #[derive(Debug)]
 pub struct Signals {
     term: Signal,
     int: Signal,
+}
+
+impl Signals {
+    /// The next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
 }
 
 /// A running server. Dropping it without [`Running::stop`] leaves its threads to the process.
@@ -105,13 +143,14 @@ pub struct Running {
     pub addrs: Vec<SocketAddr>,
     /// Where the API has listeners of its own.
     pub api_addrs: Vec<SocketAddr>,
+    /// Where it tells metrics, if that is somewhere else.
+    pub watch_addrs: Vec<SocketAddr>,
     /// What it knows.
     pub site: Arc<Site>,
     runtime: Runtime,
     stop: watch::Sender<bool>,
     shards: Vec<JoinHandle<()>>,
-    /// Closed last: whatever was taken is stored.
-    disk: Option<Arc<Disk>>,
+    notifier: Option<Arc<Notifier>>,
 }
 
 /// Starts a server and returns when it answers.
@@ -138,6 +177,11 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         listen(&config.api_listen, &mut listeners)?;
         public
     };
+    let mut watchers = Vec::new();
+    {
+        let _inside = runtime.enter();
+        listen(&config.metrics_listen, &mut watchers)?;
+    };
     for listener in &listeners {
         hold_back(listener, config.unsent_bytes)?;
     }
@@ -146,6 +190,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(u16::MAX) };
     let desk = Desk::new();
     let (node, disk) = node(&config, shards, &desk, clock)?;
+    take_sessions(&config, &node, disk.as_deref(), clock);
     let loopback = Loopback::new(&node, clock.now());
     let mut threads = Vec::new();
     let mut doors: Vec<Arc<Intake>> = Vec::new();
@@ -157,9 +202,22 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let port = addrs.first().map_or(PORT, SocketAddr::port);
     let (tickets, told) = (Tickets::default(), Told::default());
     let gate = Gate::new(config.handshakes_per_second.saturating_mul(shards.into()));
-    let shards = doors;
-    let site = Site { config, node, loopback, tls, clock, port, shards, tickets, desk, told, gate };
-    let site = Arc::new(site);
+    let site = Arc::new(Site {
+        config,
+        node,
+        loopback,
+        tls,
+        clock,
+        port,
+        shards: doors,
+        tickets,
+        desk,
+        told,
+        gate,
+        disk,
+        flow: Flow::default(),
+        draining: false.into(),
+    });
     let (stop, stopped) = watch::channel(false);
     // Where the API has listeners of its own, all others answer 404 to it.
     let everywhere = http::router(site.clone(), api_addrs.is_empty());
@@ -168,7 +226,14 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         let router = if at < public { &everywhere } else { &with_api };
         runtime.spawn(front::accept(listener, site.clone(), router.clone(), stopped.clone()));
     }
-    Ok(Running { addrs, api_addrs, site, runtime, stop, shards: threads, disk })
+    let watch_addrs = addrs_of(&watchers)?;
+    for (listener, address) in watchers.into_iter().zip(&watch_addrs) {
+        // The config takes no other kind for it.
+        let Listener::Tcp(listener) = listener else { continue };
+        tracing::info!(%address, "metrics are told here");
+        runtime.spawn(http::watch::accept(listener, site.clone()));
+    }
+    Ok(Running { addrs, api_addrs, watch_addrs, site, runtime, stop, shards: threads, notifier: None })
 }
 
 /// How many days the certificate is still good, if they are few.
@@ -210,6 +275,16 @@ fn node(config: &Config, shards: u16, desk: &Desk, clock: Clock) -> Result<Parts
     Ok((node, disk))
 }
 
+/// Goes on with the sessions of the server before this one, if it ended in order.
+fn take_sessions(config: &Config, node: &Node, disk: Option<&Disk>, clock: Clock) {
+    let (Some(_), History::Disk { data, .. }) = (disk, &config.history) else { return };
+    match seats::take(data, node, clock.now()) {
+        Ok(0) => {}
+        Ok(sessions) => tracing::info!(sessions, "sessions of the server before this one can go on"),
+        Err(error) => tracing::warn!(%error, "the sessions of the server before this one are not known"),
+    }
+}
+
 /// The store of a server that keeps history on disk; without any history there is nothing to store.
 fn open_disk(
     config: &Config,
@@ -226,6 +301,7 @@ fn open_disk(
         namespaces: config.namespaces.clone(),
         limits: config.node_limits,
         segment_bytes: disk::SEGMENT_BYTES,
+        max_bytes: config.history_max_bytes,
     };
     let disk = Disk::open(data, settings, answers, entropy.clone(), clock.now())?;
     let disk::Start { channels, bytes, torn, renewed, .. } = disk.start;
@@ -349,20 +425,75 @@ impl Running {
 
     /// Waits for the first signal.
     pub fn wait_for(&self, signals: &mut Signals) -> &'static str {
-        self.runtime.block_on(async {
+        self.runtime.block_on(signals.next())
+    }
+
+    /// Tells systemd that the server answers, and from then on, if its watchdog wants to know, that messages flow.
+    pub fn notify(&mut self, notifier: Notifier) {
+        let notifier = Arc::new(notifier);
+        notifier.ready();
+        if let Some(every) = notifier.beat() {
+            self.runtime.spawn(beat(self.site.clone(), notifier.clone(), every));
+        }
+        self.notifier = Some(notifier);
+    }
+
+    /// Lets the node be left as section 6 of the protocol says: it takes nobody new, each client is told when to go, and
+    /// returns when all have gone and everything is stored, within the window. `Some`: a signal came meanwhile, and
+    /// whoever was still there was cut.
+    pub fn drain(self, signals: &mut Signals) -> Option<&'static str> {
+        let limits = self.site.config.drain;
+        self.site.draining.store(true, Ordering::Relaxed);
+        if let Some(notifier) = &self.notifier {
+            notifier.stopping();
+        }
+        let clients = self.site.connections();
+        let plan = limits.plan(clients, self.site.clock.now().mono_ms);
+        tracing::info!(clients, groups = plan.groups, window_ms = limits.window_ms, "the node is left");
+        for door in &self.site.shards {
+            door.drain(plan);
+        }
+        let second = self.runtime.block_on(async {
             tokio::select! {
-                _ = signals.term.recv() => "SIGTERM",
-                _ = signals.int.recv() => "SIGINT",
+                () = self.until_left(&limits) => None,
+                signal = signals.next() => Some(signal),
             }
-        })
+        });
+        if let Some(signal) = second {
+            tracing::warn!(
+                signal,
+                clients = self.site.connections(),
+                "a second signal: whoever is left is cut"
+            );
+        }
+        self.end(if second.is_some() { AT_ONCE } else { Patience::within(&limits) });
+        second
+    }
+
+    /// The last client has left, or there is no more time.
+    async fn until_left(&self, limits: &DrainLimits) {
+        let begun = tokio::time::Instant::now();
+        let end = begun + Duration::from_millis(limits.window_ms - limits.tail_ms());
+        let notice = begun + Duration::from_millis(limits.notice_ms);
+        tokio::time::sleep_until(notice.min(end)).await;
+        let _ = self.stop.send(true);
+        let mut looks = tokio::time::interval(LOOK);
+        while self.site.connections() > 0 && tokio::time::Instant::now() < end {
+            looks.tick().await;
+        }
     }
 
     /// Stops accepting, says goodbye to every connection, lets the requests that are under way have their answers, and
     /// returns when all is closed: a few seconds at most.
     pub fn stop(self) {
+        self.site.draining.store(true, Ordering::Relaxed);
+        self.end(STOP);
+    }
+
+    fn end(self, patience: Patience) {
         let _ = self.stop.send(true);
         for door in &self.site.shards {
-            door.stop();
+            door.stop_within(patience.peers_ms);
         }
         for shard in self.shards {
             if shard.join().is_err() {
@@ -370,13 +501,39 @@ impl Running {
             }
         }
         // Each listener and each plain connection holds a receiver until its end.
-        let all_ended = async { tokio::time::timeout(LAST_ANSWERS, self.stop.closed()).await };
+        let answers = Duration::from_millis(patience.answers_ms);
+        let all_ended = async { tokio::time::timeout(answers, self.stop.closed()).await };
         if self.runtime.block_on(all_ended).is_err() {
             tracing::info!("some HTTP connections were cut");
         }
-        self.runtime.shutdown_timeout(Duration::from_secs(1));
-        if let Some(disk) = &self.disk {
+        self.runtime.shutdown_timeout(answers / 2);
+        if let (Some(disk), History::Disk { data, .. }) = (&self.site.disk, &self.site.config.history) {
+            if let Err(error) = seats::write(data, &self.site.node, self.site.clock.now()) {
+                tracing::warn!(%error, "the sessions could not be kept: clients will begin new ones");
+            }
+            // Last: whatever was taken is stored.
             disk.close();
+        }
+    }
+}
+
+/// Tells the watchdog that messages flow, as long as they do. A store that can't be written is no reason for a restart,
+/// which would not help it.
+async fn beat(site: Arc<Site>, notifier: Arc<Notifier>, every: Duration) {
+    let mut beats = tokio::time::interval(every);
+    loop {
+        beats.tick().await;
+        let checks = site.flow.look(site.way()).await;
+        let stuck = checks.iter().find(|check| !check.is_well() && check.name != Check::STORE);
+        match stuck {
+            None => notifier.alive(),
+            Some(check) => {
+                tracing::error!(
+                    check.name,
+                    check.words,
+                    "messages do not flow, and the watchdog is not told otherwise"
+                );
+            }
         }
     }
 }

@@ -28,9 +28,9 @@ pub struct Cli {
     /// What to do; nothing means `dev`.
     #[command(subcommand)]
     pub command: Option<Verb>,
-    /// How the log is written: pretty, json or logfmt
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "pretty")]
-    pub log_format: LogFormat,
+    /// How the log is written: pretty, json or logfmt; where neither this nor the config says so, pretty
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
 }
 
 /// What to do.

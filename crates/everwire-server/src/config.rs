@@ -23,7 +23,9 @@ use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
 use everwire_proto::ws::origin;
 
 use crate::auth::Tokens;
+use crate::drain::DrainLimits;
 use crate::listen::Listen;
+use crate::log::LogSettings;
 use crate::tls::Files;
 use crate::trust::Proxies;
 
@@ -163,6 +165,8 @@ pub struct Config {
     pub body_ms: u64,
     /// Where history is kept.
     pub history: History,
+    /// On disk so many bytes of it, and no more publishes then; 0: the medium is the limit.
+    pub history_max_bytes: u64,
     /// Namespaces.
     pub namespaces: Namespaces,
     /// Whether the first command must be `connect`, with a token.
@@ -187,6 +191,12 @@ pub struct Config {
     pub handshakes_per_second: u32,
     /// Whether `/metrics` needs no API key.
     pub metrics_open: bool,
+    /// Where `/metrics` is, and `/health` and `/ready` too; empty: where everything else is.
+    pub metrics_listen: Vec<Listen>,
+    /// How the node is left.
+    pub drain: DrainLimits,
+    /// What the log says, and how.
+    pub log: LogSettings,
 }
 
 impl Config {
@@ -207,6 +217,7 @@ impl Config {
             handshake_ms: 10_000,
             body_ms: 10_000,
             history: History::Memory,
+            history_max_bytes: 64 << 30,
             namespaces: Namespaces::open(),
             connect_required: false,
             compression: false,
@@ -219,6 +230,10 @@ impl Config {
             shards: 0,
             handshakes_per_second: 5_000,
             metrics_open: false,
+            metrics_listen: Vec::new(),
+            log: LogSettings::default(),
+            // Nobody is behind a balancer here, and whoever pressed Ctrl-C waits.
+            drain: DrainLimits { notice_ms: 0, ..DrainLimits::default() },
         }
     }
 

@@ -9,6 +9,8 @@ mod cors;
 mod openapi;
 mod ticket;
 mod health;
+mod log_level;
+pub(crate) mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,20 +36,19 @@ const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; object-sr
 
 /// All routes; those of the API only where it is to be served.
 pub(crate) fn router(site: Arc<Site>, with_api: bool) -> Router {
-    let ready = Arc::new(health::Ready::default());
-    let mut router = Router::new()
-        .route("/health", get(async |State(site): State<Arc<Site>>| health::health(&site)))
-        .route("/ready", get(async move |State(site): State<Arc<Site>>| ready.answer(&site).await))
-        .route("/metrics", get(metrics))
+    let mut router = watch::routes()
         .route("/stats", get(stats))
         .route("/ticket", any(ticket))
         .route("/docs/errors", get(errors));
     if with_api {
         let document = Arc::new(openapi::document(&site.config));
-        router = router.route("/api/{verb}", any(api)).route(
+        router = router.route("/api/{verb}", any(api)).route("/api/log_level", any(log_level)).route(
             "/api/openapi.json",
             any(async move |request: Request<Body>| openapi(&document, &request)),
         );
+    }
+    if site.config.metrics_listen.is_empty() {
+        router = router.route("/metrics", get(metrics));
     }
     if site.config.echo {
         let page = format!("{}/demos/echo", site.config.base_path);
@@ -125,6 +126,17 @@ async fn api(
         return api::refuse_method("POST");
     }
     api::serve(site, peer, &verb, request).await
+}
+
+async fn log_level(
+    State(site): State<Arc<Site>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request<Body>,
+) -> Response<Body> {
+    if request.method() != Method::POST {
+        return api::refuse_method("POST");
+    }
+    log_level::serve(&site, peer, request).await
 }
 
 async fn ticket(State(site): State<Arc<Site>>, request: Request<Body>) -> Response<Body> {

@@ -5,6 +5,7 @@
 // Bottom to top: a module uses only those above it in this list.
 pub mod clock;
 pub mod descriptors;
+pub mod drain;
 pub mod listen;
 pub mod trust;
 pub mod tls;
@@ -15,10 +16,13 @@ mod schema;
 pub mod config;
 pub mod banner;
 pub mod cli;
+mod seats;
 pub mod told;
 pub mod desk;
 pub mod shard;
 pub mod gate;
+pub mod flow;
+pub mod notify;
 pub mod site;
 mod metrics;
 mod origins;

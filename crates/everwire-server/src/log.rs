@@ -1,11 +1,14 @@
-//! How a line of the log is written. Whatever a peer has sent stands in it escaped: it can't begin a line of its own or
+//! How a line of the log is written, and how much is. Whatever a peer has sent stands in it escaped: it can't begin a line of its own or
 //! colour a terminal.
 
 use std::fmt;
+use std::io::IsTerminal as _;
+use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -33,6 +36,69 @@ impl std::str::FromStr for LogFormat {
             "logfmt" => Ok(Self::Logfmt),
             _ => Err(format!("{text:?} is none of pretty, json, logfmt")),
         }
+    }
+}
+
+/// What the config says of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogSettings {
+    /// How much, as [`read_level`] takes it; unset: `info`. The variable `EVERWIRE_LOG` wins.
+    pub level: Option<String>,
+    /// Its form; the flag `--log-format` wins.
+    pub format: LogFormat,
+}
+
+/// What a level may be at most, bytes.
+const LEVEL_BYTES: usize = 256;
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// How much is logged: a level, or several with the part of the program that each is for.
+///
+/// # Errors
+/// What to write instead. A word that is no level is no name of a part either: it would only look as if it did something.
+pub fn read_level(text: &str) -> Result<EnvFilter, String> {
+    let is_level = |part: &str| {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim();
+        LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level))
+    };
+    if text.len() <= LEVEL_BYTES
+        && text.split(',').all(is_level)
+        && let Ok(filter) = EnvFilter::try_new(text)
+    {
+        return Ok(filter);
+    }
+    let shown: String = text.chars().take(40).collect();
+    Err(format!(
+        "{shown:?} is no level; write one of {}, or with parts of the program info,everwire_server::front=debug",
+        LEVELS.join(", ")
+    ))
+}
+
+type SetLevel = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// How the level is changed, once the log of this process has begun.
+static SET_LEVEL: OnceLock<SetLevel> = OnceLock::new();
+
+/// Begins the log of this process, to stderr; once.
+pub fn begin(format: LogFormat, filter: EnvFilter) {
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal());
+    let log = log.event_format(format).with_writer(std::io::stderr).with_filter_reloading();
+    let handle = log.reload_handle();
+    log.init();
+    let set = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    // Whoever began it before has a subscriber too, so `init` would have failed.
+    let _ = SET_LEVEL.set(Box::new(set));
+}
+
+/// Changes how much is logged.
+///
+/// # Errors
+/// The log is not this program's own.
+pub fn set_level(filter: EnvFilter) -> Result<(), String> {
+    match SET_LEVEL.get() {
+        Some(set) => set(filter),
+        None => Err("the log of this process was not begun by the server".to_owned()),
     }
 }
 
@@ -186,6 +252,21 @@ mod tests {
             assert!(line.contains("said a\\n") && line.contains("left_out"), "{line:?}");
         }
         assert!("xml".parse::<LogFormat>().unwrap_err().contains("none of pretty, json, logfmt"));
+    }
+
+    #[test]
+    fn a_level_is_read_or_told() {
+        for text in
+            ["info", "DEBUG", "off", "warn,everwire_server=trace", "everwire_server::front=debug,error"]
+        {
+            assert!(read_level(text).is_ok(), "{text}");
+        }
+        for text in ["", "debgu", "everwire_server", "info,", "info,everwire_server=all", "info=info=loud"] {
+            let words = read_level(text).unwrap_err();
+            assert!(words.contains("is no level; write one of off, error"), "{words}");
+        }
+        assert!(read_level(&"info,".repeat(100)).is_err());
+        assert!(set_level(EnvFilter::new("info")).is_err(), "nobody began a log here");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The Everwire server: the command line around [`everwire_server::app`].
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -10,13 +10,17 @@ use everwire_server::cli::{Cli, HistoryTask, Told, Verb};
 use everwire_server::clock::Clock;
 use everwire_server::config::{ApiKey, Config, History, PORT};
 use everwire_server::listen::Listen;
-use everwire_server::log::LogFormat;
+use everwire_server::log::{self, LogFormat, LogSettings};
+use everwire_server::notify::Notifier;
 use everwire_server::tls::local;
 use everwire_server::{banner, descriptors};
 use tracing_subscriber::EnvFilter;
 
 /// EX_CONFIG of sysexits(3).
 const BAD_CONFIG: u8 = 78;
+/// What shells say of a process that such a signal has ended: a second one did not wait for the clients.
+const CUT_BY_SIGINT: u8 = 130;
+const CUT_BY_SIGTERM: u8 = 143;
 
 fn main() -> ExitCode {
     let begun = Instant::now();
@@ -33,11 +37,16 @@ fn main() -> ExitCode {
         Verb::Doctor(doctor) => return tell(doctor.run(Clock::start().now().unix_ms)),
         Verb::Token { task } => return tell(task.run(Clock::start().now())),
         Verb::Explain(explain) => return tell(explain.run(Clock::start().now())),
-        Verb::Dev { .. } | Verb::Serve { .. } => log_to_stderr(cli.log_format),
+        Verb::Dev { .. } | Verb::Serve { .. } => {}
     }
     match config_of(&verb) {
-        Ok(config) => run(config, &verb, begun),
+        Ok(config) => {
+            log_to_stderr(cli.log_format, &config.log);
+            run(config, &verb, begun)
+        }
         Err(faults) => {
+            // What the environment asks of the log may be wrong too, and all faults are told at once.
+            log_to_stderr(cli.log_format, &LogSettings::default());
             complain(&faults);
             ExitCode::from(BAD_CONFIG)
         }
@@ -99,19 +108,16 @@ fn history(task: &HistoryTask) -> ExitCode {
     }
 }
 
-fn log_to_stderr(format: LogFormat) {
+/// The variable wins over the file, and so does the flag.
+fn log_to_stderr(format: Option<LogFormat>, settings: &LogSettings) {
     let asked = EnvFilter::try_from_env("EVERWIRE_LOG");
     // Unset, or not Unicode, is the same as not asked; what can't be read is told.
     let unread =
         asked.as_ref().err().filter(|_| std::env::var("EVERWIRE_LOG").is_ok()).map(ToString::to_string);
-    let log = tracing_subscriber::fmt().with_env_filter(asked.unwrap_or_else(|_| EnvFilter::new("info")));
-    let log = log.with_ansi(std::io::stderr().is_terminal()).event_format(format);
-    log.with_writer(std::io::stderr).init();
+    let level = settings.level.as_deref().unwrap_or("info");
+    log::begin(format.unwrap_or(settings.format), asked.unwrap_or_else(|_| EnvFilter::new(level)));
     if let Some(fault) = unread {
-        tracing::warn!(
-            fault,
-            "EVERWIRE_LOG can't be read, so info is logged; write such as EVERWIRE_LOG=debug"
-        );
+        tracing::warn!(fault, level, "EVERWIRE_LOG can't be read; write such as EVERWIRE_LOG=debug");
     }
 }
 
@@ -168,7 +174,7 @@ fn run(config: Config, verb: &Verb, begun: Instant) -> ExitCode {
     let descriptors = descriptors::raise();
     // Signals before the banner: who reads it may stop us at once.
     let started = app::start(config).and_then(|running| Ok((running.signals()?, running)));
-    let (mut signals, running) = match started {
+    let (mut signals, mut running) = match started {
         Ok(started) => started,
         Err(error) => {
             complain(&explain(&error, verb));
@@ -180,10 +186,16 @@ fn run(config: Config, verb: &Verb, begun: Instant) -> ExitCode {
     let text = banner::banner(config, &running.addrs, &warnings, begun.elapsed().as_millis());
     // A closed stdout is no reason not to serve.
     let _ = std::io::stdout().write_all(text.as_bytes());
+    if let Some(notifier) = Notifier::from_env() {
+        running.notify(notifier);
+    }
     let signal = running.wait_for(&mut signals);
-    tracing::info!(signal, "stopping");
-    running.stop();
-    ExitCode::SUCCESS
+    tracing::info!(signal, "stopping; a second signal stops at once");
+    match running.drain(&mut signals) {
+        None => ExitCode::SUCCESS,
+        Some("SIGINT") => ExitCode::from(CUT_BY_SIGINT),
+        Some(_) => ExitCode::from(CUT_BY_SIGTERM),
+    }
 }
 
 /// A start that failed, with the lines to type.

@@ -5,6 +5,8 @@ mod gauge;
 mod echo;
 mod intake;
 mod seal;
+mod lags;
+mod leaving;
 mod sessions;
 mod socket;
 mod wheel;
@@ -26,8 +28,10 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 pub use self::gauge::{Gauge, Reading, TURN_BOUNDS_US};
 pub use self::intake::{Arrival, Intake, Purpose};
+pub use self::lags::{LAG_BOUNDS_US, LagReading};
 
 use self::echo::{Echo, Look, Next, Tools};
+use self::leaving::Leaving;
 use self::seal::Seal;
 use self::socket::{Got, Rest, Role, Socket, Sockets};
 use self::wheel::Wheel;
@@ -43,9 +47,6 @@ const WELCOMED: usize = 256;
 const RAW_BYTES: u32 = 16 << 20;
 /// After our last word the peer has so long to end, ms.
 const LINGER_MS: u64 = 3_000;
-/// A stopping shard waits for its peers so long, ms.
-const STOP_MS: u64 = 3_000;
-
 const WAKE: Token = Token(usize::MAX);
 
 /// One shard.
@@ -66,6 +67,8 @@ struct Shard {
     more_to_flush: bool,
     arrivals: Vec<Arrival>,
     more_to_welcome: bool,
+    /// Draining: who goes when.
+    leaving: Option<Box<Leaving>>,
     /// Stopping: everything is cut then.
     stop_at_ms: Option<u64>,
 }
@@ -108,6 +111,7 @@ pub fn start(
         more_to_flush: false,
         arrivals: Vec::new(),
         more_to_welcome: false,
+        leaving: None,
         stop_at_ms: None,
     };
     let thread = std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
@@ -162,7 +166,8 @@ impl Shard {
         if !self.ready.is_empty() || self.more_to_flush || self.more_to_welcome {
             return Some(Duration::ZERO);
         }
-        let wakes = [Some(self.turn.next_wake_ms(now)), self.wheel.next_ms(), self.stop_at_ms];
+        let leaving = self.leaving.as_ref().and_then(|leaving| leaving.next_ms());
+        let wakes = [Some(self.turn.next_wake_ms(now)), self.wheel.next_ms(), leaving, self.stop_at_ms];
         let next = wakes.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.saturating_sub(now.mono_ms)))
     }
@@ -286,10 +291,18 @@ impl Shard {
         }
         self.arrivals = arrivals;
         self.turn.take_inbox(now);
-        if self.stop_at_ms.is_none() && self.intake.is_stopping() {
-            self.stop_at_ms = Some(now.mono_ms + STOP_MS);
-            for slot in self.sockets.all() {
-                self.dismiss(slot, now);
+        self.drain(now);
+        if let Some(within_ms) = self.intake.stops_within() {
+            let at = now.mono_ms + within_ms;
+            match &mut self.stop_at_ms {
+                // It may be asked again, with less patience.
+                Some(before) => *before = at.min(*before),
+                None => {
+                    self.stop_at_ms = Some(at);
+                    for slot in self.sockets.all() {
+                        self.dismiss(slot, now);
+                    }
+                }
             }
         }
     }
@@ -333,7 +346,8 @@ impl Shard {
         }
         socket.queued = true;
         self.sockets.put(slot, socket);
-        if self.stop_at_ms.is_some() {
+        let in_time = self.leaving.as_mut().is_none_or(|leaving| leaving.take_in(slot, now));
+        if self.stop_at_ms.is_some() || !in_time {
             // It was on its way when the server was asked to stop.
             self.dismiss(slot, now);
         }
@@ -355,7 +369,12 @@ impl Shard {
             }
             Role::Session { .. } => {
                 socket.deaf = true;
-                self.turn.dismiss(slot, [0, spread_ms], now);
+                // Who was told when to go is not told another time.
+                if self.leaving.is_some() {
+                    self.turn.close(slot, CloseCode::Draining, "the server stops", now);
+                } else {
+                    self.turn.dismiss(slot, [0, spread_ms], now);
+                }
             }
             Role::Linger => {}
         }

@@ -1,7 +1,9 @@
 //! What every part of the front knows: the config, the node, the doors of the shards.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use everwire_brokers::disk::Disk;
 use everwire_engine::node::Node;
 use everwire_engine::turn::Loopback;
 
@@ -9,6 +11,7 @@ use crate::auth::Tickets;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::desk::Desk;
+use crate::flow::{Flow, Way};
 use crate::gate::Gate;
 use crate::shard::{Arrival, Intake};
 use crate::tls::Tls;
@@ -39,9 +42,26 @@ pub struct Site {
     pub told: Told,
     /// What stands before every upgrade.
     pub gate: Gate,
+    /// The store, where history is on disk.
+    pub disk: Option<Arc<Disk>>,
+    /// Whether messages flow, as it was found last.
+    pub flow: Flow,
+    /// Whether the node is being left.
+    pub draining: AtomicBool,
 }
 
 impl Site {
+    /// Whether the node is being left: nobody new is taken.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The way of a message, for whoever looks whether it is open.
+    pub fn way(&self) -> Way<'_> {
+        let Self { node, loopback, shards, disk, clock, .. } = self;
+        Way { node, loopback, shards, disk: disk.as_deref(), clock: *clock }
+    }
+
     /// Upgraded connections.
     pub fn connections(&self) -> usize {
         self.shards.iter().map(|s| s.connections()).sum()

@@ -359,11 +359,15 @@ export class Client extends Emitter {
     }
     if (!this.id && !refusal && !bye) this.#warn(reason);
     let wait = this.#backoff.next();
+    const [low, high] = bye?.after_ms ?? [0, 0];
+    const since = this.#env.now() - (link.bye?.at ?? 0);
+    // A range that is over was used, and whoever else was told it is here now too.
+    const told = since < high;
     if (verdict(code) === 'at_once' && this.#backoff.attempt === 1) wait = 0;
-    else if (bye?.after_ms) wait = this.#within(bye) - (this.#env.now() - (link.bye?.at ?? 0));
+    else if (told) wait = this.#backoff.between(Math.max(low, since), high) - since;
     else if (link.ready_at && code < 4000) wait += this.#backoff.between(0, this.#spread_ms);
     if (refusal?.retry_after_ms) wait = Math.max(wait, refusal.retry_after_ms);
-    this.#held = !!(bye?.after_ms || refusal?.retry_after_ms);
+    this.#held = !!(told || refusal?.retry_after_ms);
     this.#retry(wait, code, reason);
   }
 

@@ -110,6 +110,30 @@ test('the time of a bye is kept, also when the page wakes up', () => {
   assert.equal(w.sockets.length, 2);
 });
 
+test('what is left of the range of a bye is kept where the connection ends within it', () => {
+  const w = world();
+  const socket = w.connected();
+  socket.say({ type: 'bye', code: 'draining', message: 'restart', reconnect: true, after_ms: [4000, 8000] });
+  w.clock.advance(5000);
+  socket.end(1012);
+  assert.equal(w.state().retry_in_ms, 1500, 'half of the 3 s that are left');
+});
+
+test('a range that is over does not bring all who had it back at once', () => {
+  const w = world();
+  const socket = w.connected({ reconnect_spread_ms: 10_000 });
+  socket.say({ type: 'bye', code: 'draining', message: 'restart', reconnect: true, after_ms: [0, 1000] });
+  w.clock.advance(500);
+  w.socket().end(1006);
+  w.clock.advance(500);
+  w.socket().end(1006);
+  assert.equal(w.client.state, 'connected', 'the old one still serves');
+  socket.end(1012);
+  assert.equal(w.state().retry_in_ms, 6350, 'the third back-off and half of the spread');
+  w.page.dispatchEvent(new Event('online'));
+  assert.equal(w.sockets.length, 4, 'it is its own wait: who wakes up tries at once');
+});
+
 test('a bye without reconnect ends in closed with its words', () => {
   const w = world();
   const socket = w.connected();

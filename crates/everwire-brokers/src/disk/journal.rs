@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::batch::{self, Place};
+use super::pulse::Pulse;
 use super::segment::{self, HEADER_BYTES, Header, Medium};
 
 /// What stands between the store and its files: nothing, but in tests.
@@ -23,7 +25,11 @@ pub(super) struct Journal {
     durable: Place,
     /// Bytes behind `len` could not be taken back.
     spoiled: bool,
+    pulse: Arc<Pulse>,
 }
+
+/// What a probe writes: more than what is left in a block of a medium that is full.
+static PROBE: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// A segment that was begun.
 pub(super) struct Begun {
@@ -34,20 +40,33 @@ pub(super) struct Begun {
 
 impl Journal {
     /// Begins a segment.
-    pub(super) fn begin(dir: PathBuf, wrap: Wrap, number: u32, salt: u64) -> io::Result<(Self, Begun)> {
+    pub(super) fn begin(
+        dir: PathBuf,
+        wrap: Wrap,
+        number: u32,
+        salt: u64,
+        pulse: Arc<Pulse>,
+    ) -> io::Result<(Self, Begun)> {
         let file = segment::create(&dir, Header { number, salt })?;
         let begun = Begun { number, salt, file: Arc::new(file.try_clone()?) };
         let medium = wrap(file);
         let (len, durable) = (HEADER_BYTES as u64, segment::first_place(number));
-        Ok((Self { dir, wrap, medium, number, salt, len, durable, spoiled: false }, begun))
+        Ok((Self { dir, wrap, medium, number, salt, len, durable, spoiled: false, pulse }, begun))
     }
 
     /// Goes on in a segment behind so many bytes; what stands there is taken away.
-    pub(super) fn resume(dir: PathBuf, wrap: Wrap, number: u32, salt: u64, len: u64) -> io::Result<Self> {
+    pub(super) fn resume(
+        dir: PathBuf,
+        wrap: Wrap,
+        number: u32,
+        salt: u64,
+        len: u64,
+        pulse: Arc<Pulse>,
+    ) -> io::Result<Self> {
         let mut medium = wrap(segment::open(&dir, number)?);
         medium.cut(len)?;
         let durable = Place { segment: number, at: u32::try_from(len).unwrap_or(u32::MAX) };
-        Ok(Self { dir, wrap, medium, number, salt, len, durable, spoiled: false })
+        Ok(Self { dir, wrap, medium, number, salt, len, durable, spoiled: false, pulse })
     }
 
     /// Bytes of the newest segment.
@@ -84,7 +103,7 @@ impl Journal {
         self.mend()?;
         batch::seal(bytes, self.salt, self.durable);
         let start = self.len;
-        let done = self.medium.append(bytes).and_then(|()| if sync { self.medium.sync() } else { Ok(()) });
+        let done = self.medium.append(bytes).and_then(|()| if sync { self.reach_medium() } else { Ok(()) });
         if let Err(error) = done {
             self.spoiled = true;
             // A second failure is told by the next append.
@@ -92,6 +111,7 @@ impl Journal {
             return Err(error);
         }
         self.len += bytes.len() as u64;
+        self.pulse.wrote();
         if sync {
             self.durable = self.end();
         }
@@ -110,9 +130,25 @@ impl Journal {
     /// Everything is on the medium when this returns.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if !self.is_durable() {
-            self.medium.sync()?;
+            self.reach_medium()?;
             self.durable = self.end();
         }
         Ok(())
+    }
+
+    fn reach_medium(&mut self) -> io::Result<()> {
+        let begun = Instant::now();
+        let done = self.medium.sync();
+        self.pulse.synced(begun.elapsed());
+        done
+    }
+
+    /// Whether something can be written again: it is tried, and taken back.
+    pub(super) fn probe(&mut self) -> io::Result<()> {
+        self.mend()?;
+        let tried = self.medium.append(&PROBE).and_then(|()| self.medium.sync());
+        self.spoiled = true;
+        let mended = self.mend();
+        tried.and(mended)
     }
 }

@@ -69,6 +69,11 @@ impl Queue {
         true
     }
 
+    /// How many things wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().requests.len()
+    }
+
     /// Takes what is bounded elsewhere.
     pub(super) fn tell(&self, request: Request) {
         self.push(self.lock(), request);

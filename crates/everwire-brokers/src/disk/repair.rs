@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::batch::{self, Place, Tail};
 use super::error::OpenError;
-use super::journal::Journal;
+use super::journal::{Journal, Wrap};
+use super::pulse::Pulse;
 use super::record::{self, Head, Record, renewed};
 use super::scan::{each_record, load_each, scan};
 use super::segment::{self, HEADER_BYTES, Header};
@@ -142,7 +144,8 @@ fn save(dir: &Path, part: &Path, old: &[u32], next: u32, salt: u64) -> std::io::
             _ => {}
         });
     }
-    let (mut journal, _) = Journal::begin(part.to_owned(), Box::new(|file| Box::new(file)), next, salt)?;
+    let (wrap, pulse): (Wrap, _) = (Box::new(|file| Box::new(file)), Arc::new(Pulse::new()));
+    let (mut journal, _) = Journal::begin(part.to_owned(), wrap, next, salt, pulse)?;
     let mut out = Vec::new();
     batch::begin(&mut out);
     for number in old {

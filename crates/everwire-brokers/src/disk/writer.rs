@@ -20,6 +20,7 @@ use super::Sync;
 use super::batch::{self, HEAD_BYTES, Place};
 use super::index::{Channel, Ids, Index, Spot, Stored, prev};
 use super::journal::{Begun, Journal};
+use super::pulse::{Pulse, Trouble};
 use super::queue::{Moving, Queue, Request};
 use super::reader::{Job, lock};
 use super::record::{self, Head, IdKey, Record};
@@ -79,6 +80,10 @@ pub(super) struct Writer {
     pub(super) dir: std::path::PathBuf,
     pub(super) sync: Sync,
     pub(super) segment_bytes: u64,
+    max_bytes: u64,
+    pulse: Arc<Pulse>,
+    /// Bytes of all segments.
+    held: u64,
     buffer: Vec<u8>,
     staged: Vec<Staged>,
     /// What is done after the batch, in the order asked.
@@ -88,6 +93,8 @@ pub(super) struct Writer {
     synced: Instant,
     swept: Instant,
     failing: bool,
+    /// The store has its `max_bytes`, and the log said so.
+    at_limit: bool,
     /// Emptying a segment went wrong.
     unmoved: bool,
 }
@@ -104,13 +111,15 @@ pub(super) struct Parts {
     pub(super) dir: std::path::PathBuf,
     pub(super) sync: Sync,
     pub(super) segment_bytes: u64,
+    pub(super) max_bytes: u64,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) now: Now,
 }
 
 impl Writer {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { queue, index, answers, jobs, reclaim, entropy, journal, dir, sync, segment_bytes, now } =
-            parts;
+        let Parts { queue, index, answers, jobs, reclaim, entropy, journal, dir, sync, .. } = parts;
+        let Parts { segment_bytes, max_bytes, pulse, now, .. } = parts;
         let begun = Instant::now();
         let mut buffer = Vec::new();
         batch::begin(&mut buffer);
@@ -125,6 +134,9 @@ impl Writer {
             dir,
             sync,
             segment_bytes,
+            max_bytes,
+            pulse,
+            held: 0,
             buffer,
             staged: Vec::new(),
             after: Vec::new(),
@@ -132,6 +144,7 @@ impl Writer {
             synced: begun,
             swept: begun,
             failing: false,
+            at_limit: false,
             unmoved: false,
         }
     }
@@ -139,6 +152,8 @@ impl Writer {
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self) {
         let mut requests = Vec::new();
+        self.pulse.beat();
+        self.weigh();
         loop {
             let last = self.queue.take(&mut requests, self.patience());
             for request in requests.drain(..) {
@@ -273,6 +288,12 @@ impl Writer {
                 self.staged.push(Staged::Duplicate { position, ticket });
                 return;
             }
+        }
+        if self.at_limit {
+            return self.answers.give(ticket, Answer::Failed(ErrorCode::Overloaded));
+        }
+        if let Some(key) = &key {
+            let ids = channel.ids.get_or_insert_with(|| Box::new(Ids::new(&all_ids)));
             ids.remember(key.clone(), channel.given + 1, now_ms);
         }
         channel.given += 1;
@@ -331,10 +352,10 @@ impl Writer {
             let sync = matches!(self.sync, Sync::Always);
             match self.make_room_in_segment().and_then(|()| self.journal.append(&mut self.buffer, sync)) {
                 Ok(start) => {
-                    if std::mem::take(&mut self.failing) {
-                        tracing::info!("the history can be written again");
-                    }
+                    self.recovered();
                     self.stored(start);
+                    self.held += self.buffer.len() as u64;
+                    self.judge();
                 }
                 Err(error) => self.not_stored(&error),
             }
@@ -344,6 +365,46 @@ impl Writer {
             self.stored(0);
         }
         self.hand_over();
+    }
+
+    /// It can be written again.
+    fn recovered(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            tracing::info!("the history can be written again");
+            self.pulse.set_trouble(self.at_limit.then_some(Trouble::AtLimit));
+        }
+    }
+
+    /// Looks how much there is.
+    fn weigh(&mut self) {
+        let (bytes, segments) = lock(&self.index).size();
+        self.held = bytes;
+        self.pulse.has_segments(segments);
+        self.judge();
+    }
+
+    /// Holds what is there against the limit. What is beyond it is refused, and not the oldest let go: that was
+    /// acknowledged, and its channel promises to keep it.
+    fn judge(&mut self) {
+        self.pulse.has_bytes(self.held);
+        let at_limit = self.max_bytes > 0 && self.held >= self.max_bytes;
+        if at_limit == self.at_limit {
+            return;
+        }
+        self.at_limit = at_limit;
+        let (bytes, max_bytes) = (self.held, self.max_bytes);
+        if at_limit {
+            tracing::error!(
+                bytes,
+                max_bytes,
+                "the history has its max_bytes; publishes are refused until old messages go"
+            );
+        } else {
+            tracing::info!(bytes, max_bytes, "the history has room again");
+        }
+        if !self.failing {
+            self.pulse.set_trouble(at_limit.then_some(Trouble::AtLimit));
+        }
     }
 
     /// Gives the reader what it has room for. Pages beyond that are refused; what channels wait for is one thing for each of
@@ -431,6 +492,7 @@ impl Writer {
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!(%error, "the history can't be written; publishes are refused until it can");
         }
+        self.pulse.set_trouble(Some(Trouble::of(error)));
         let shared = self.index.clone();
         let mut index = lock(&shared);
         // The newest first, so that each id that is taken back is the newest of its channel.
@@ -486,12 +548,14 @@ impl Writer {
         if let Err(error) = std::fs::remove_file(&path).and_then(|()| super::segment::sync_dir(&self.dir)) {
             tracing::warn!(%error, "an empty segment of the history can't be removed");
         }
+        self.weigh();
         // The next one at once: much may have been written meanwhile.
         self.reclaim_space();
     }
 
     /// What is due by the clock.
     fn look_around(&mut self) {
+        self.pulse.beat();
         if let Sync::Interval(every) = self.sync
             && self.synced.elapsed() >= every
         {
@@ -504,14 +568,22 @@ impl Writer {
             self.swept = Instant::now();
             let now_ms = i64::try_from(self.now().mono_ms).unwrap_or(i64::MAX);
             lock(&self.index).sweep(ROUNDS, now_ms);
+            self.weigh();
             self.reclaim_space();
+            // Who is told that it fails sends nothing, so nothing would show that it does not any more.
+            if self.failing && self.journal.probe().is_ok() {
+                self.recovered();
+            }
         }
     }
 
     /// Has a segment emptied that holds little of what is kept, if there is one; one at a time.
     fn reclaim_space(&self) {
         let mut index = lock(&self.index);
-        if let Some(number) = index.worth_emptying(self.journal.number, 4 * self.segment_bytes) {
+        // Near the limit there is no room to waste.
+        let is_near = self.max_bytes > 0 && self.held > self.max_bytes / 10 * 9;
+        let slack = if is_near { 0 } else { 4 * self.segment_bytes };
+        if let Some(number) = index.worth_emptying(self.journal.number, slack) {
             index.leaving(number, true);
             // The thread that empties ends after this one.
             let _ = self.reclaim.try_send(number);
@@ -537,6 +609,11 @@ impl Index {
         let bytes = super::segment::HEADER_BYTES as u64;
         let stored = Stored { file, salt, bytes, live: 0, anchors: 0, leaving: false, renews: false };
         self.segments.insert(number, stored);
+    }
+
+    /// Bytes of all segments, and how many there are.
+    fn size(&self) -> (u64, usize) {
+        (self.segments.values().map(|segment| segment.bytes).sum(), self.segments.len())
     }
 
     fn grow(&mut self, number: u32, bytes: u64) {

@@ -88,6 +88,7 @@ fn a_medium_that_fails_loses_nothing() {
         assert_eq!(refused(&mut store, "b"), code, "{kind}");
         assert_eq!(refused(&mut store, "b"), code, "{kind}: again");
         assert_eq!(store.kept("room"), [(1, "a".to_owned())], "what is there can be read");
+        assert!(store.disk.trouble().is_some_and(|words| words.contains("refused")), "{kind}");
         faults.kind.store(0, Ordering::SeqCst);
         let (position, duplicate) = store.publish_draft("room", with_id("b", "b"));
         assert_eq!((position.offset, duplicate), (2, false), "{kind}");
@@ -115,6 +116,34 @@ fn a_new_channel_on_a_full_medium_is_refused() {
     let position = store.page("fresh").position;
     drop(store);
     assert_eq!(Store::open(folder.path()).page("fresh").position, position);
+}
+
+/// Whoever is told that the store fails sends it nothing: it finds out by itself that it can be written again.
+#[test]
+fn a_medium_that_is_well_again_is_noticed_without_a_publish() {
+    for kind in [FULL, NO_SYNC, READ_ONLY] {
+        let folder = Folder::new();
+        let faults = Arc::new(Faults::default());
+        let between = faults.clone();
+        let wrap: Wrap = Box::new(move |file| Box::new(Faulty(file, between.clone())));
+        let mut store = Store::open_on(folder.path(), settings(Sync::Always), now(), wrap).unwrap();
+        store.publish("room", "a");
+        assert_eq!(store.disk.trouble(), None);
+        faults.kind.store(kind, Ordering::SeqCst);
+        refused(&mut store, "b");
+        let tried = store.disk.figures().syncs.iter().sum::<u64>();
+        faults.kind.store(0, Ordering::SeqCst);
+        let begun = std::time::Instant::now();
+        while store.disk.trouble().is_some() {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{kind}");
+            std::thread::yield_now();
+        }
+        assert_eq!(store.disk.figures().syncs.iter().sum::<u64>(), tried, "no batch was written for it");
+        store.publish("room", "b");
+        drop(store);
+        let mut store = Store::open(folder.path());
+        assert_eq!((store.disk.start.torn, store.kept("room").len()), (0, 2), "{kind}");
+    }
 }
 
 /// The real thing: a device that is always full.

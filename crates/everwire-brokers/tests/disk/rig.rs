@@ -58,6 +58,7 @@ pub fn settings(sync: Sync) -> Settings {
         namespaces: Namespaces::open(),
         limits: NodeLimits::default(),
         segment_bytes: SEGMENT_BYTES,
+        max_bytes: 0,
     }
 }
 

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use everwire_brokers::disk::{Settings, Sync, segments};
 use everwire_engine::channel::{HistoryLimits, Namespaces, Options};
+use everwire_engine::inbox::Answer;
+use everwire_engine::ports::Ask;
+use everwire_proto::codes::ErrorCode;
 
 use crate::rig::{Folder, Store, draft, later, now, settings, with_id};
 
@@ -107,6 +110,40 @@ fn what_was_cleared_stays_so_when_its_segment_goes() {
     look(&mut open(&folder));
 }
 
+/// A store that has its bytes is like a medium that is full: what comes is refused, what was acknowledged is kept, what
+/// is repeated is known; and when old messages have gone there is room again.
+#[test]
+fn a_store_that_has_its_bytes_refuses_and_forgets_nothing() {
+    let folder = Folder::new();
+    let limited = |max_bytes| Settings { max_bytes, segment_bytes: 2_000, ..settings(Sync::None) };
+    let mut store = Store::open_with(folder.path(), limited(20_000), now()).unwrap();
+    let (first, _) = store.publish_draft("room", with_id("first", "m"));
+    let cell = store.cell("room");
+    let mut acknowledged = 1;
+    let code = loop {
+        let number = store.ask(&cell, Ask::Publish(draft(&"x".repeat(100))));
+        match store.answer(number) {
+            Answer::Published { .. } => acknowledged += 1,
+            Answer::Failed(code) => break code,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(code, ErrorCode::Overloaded);
+    assert!(store.disk.trouble().unwrap().contains("max_bytes"), "{:?}", store.disk.trouble());
+    assert!(bytes(folder.path()) < 24_000, "{}", bytes(folder.path()));
+    assert_eq!(store.kept("room").len(), acknowledged, "nothing was let go");
+    assert_eq!(store.publish_draft("room", with_id("first", "m")), (first, true));
+    drop(store);
+    // After ten minutes all of it is too old.
+    let mut store = Store::open_with(folder.path(), limited(20_000), later(601_000)).unwrap();
+    let begun = Instant::now();
+    while store.disk.trouble().is_some() || bytes(folder.path()) > 10_000 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} bytes", bytes(folder.path()));
+        assert_eq!(store.kept("room"), []);
+    }
+    assert_eq!(store.publish("room", "next").offset, acknowledged as u64 + 1);
+}
+
 /// The machine went down while messages were acknowledged that were not on the medium: perhaps some are missing, so no
 /// client may go on as if none were.
 #[test]
@@ -177,7 +214,7 @@ fn publishes_that_wait_at_the_end_are_stored() {
     let mut store = Store::open(folder.path());
     let cell = store.cell("room");
     for number in 0..1_000 {
-        store.ask(&cell, everwire_engine::ports::Ask::Publish(draft(&number.to_string())));
+        store.ask(&cell, Ask::Publish(draft(&number.to_string())));
     }
     drop(store);
     assert_eq!(Store::open(folder.path()).kept("room").len(), 1_000);

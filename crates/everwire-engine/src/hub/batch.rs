@@ -6,8 +6,9 @@ use bytes::Bytes;
 use everwire_proto::position::Position;
 use everwire_proto::ws::Deflater;
 
-use crate::entry::{Entry, Form};
+use crate::entry::{Entry, Form, Kind};
 use crate::plant::{Bug, planted};
+use crate::time::Now;
 
 /// Room that a batch keeps when it is used again: entries, and bytes of each form.
 const KEPT_ENTRIES: usize = 256;
@@ -102,6 +103,15 @@ impl Batch {
     /// Whether everybody was sent it.
     pub(super) fn is_done(&self) -> bool {
         self.left.iter().all(|left| *left == 0)
+    }
+
+    /// How long ago its first message was published; of other nodes' messages by the clocks of both.
+    pub(super) fn age_ms(&self, now: Now) -> u64 {
+        let time = self.entries.iter().find_map(|entry| match &entry.kind {
+            Kind::Message(publication) => Some(publication.time),
+            Kind::Gap { .. } => None,
+        });
+        time.map_or(0, |time| now.unix_ms.saturating_sub(time))
     }
 
     /// What is left when a socket took the first `sent` bytes.

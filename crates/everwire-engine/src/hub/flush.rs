@@ -548,11 +548,13 @@ impl Hub {
                 // life 8/9: plain subscribers get the batch itself.
                 self.walk_form(index, form, carrier, now, budget);
             }
-            let Some(room) = self.rooms[index as usize].as_deref_mut() else { continue };
-            if room.batch.as_ref().is_some_and(|b| !b.is_done()) {
+            let Some(room) = self.rooms[index as usize].as_deref() else { continue };
+            let batch = room.batch.as_deref();
+            if batch.is_some_and(|b| !b.is_done()) {
                 // It goes on where it stopped: the budget is used up.
                 self.walking.push_front(index);
             } else {
+                self.figures.fanout.count(batch.map_or(0, |b| b.age_ms(now)));
                 self.end_batch(index);
             }
         }

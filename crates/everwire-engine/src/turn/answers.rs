@@ -30,6 +30,18 @@ pub(super) enum Pending {
     Page { slot: u32, generation: u32, key: HubKey },
 }
 
+impl Pending {
+    /// The connection that has asked for it by a command of its own.
+    pub(super) fn asker(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::Publish { slot, generation, .. } | Self::History { slot, generation, .. } => {
+                Some((*slot, *generation))
+            }
+            Self::Locate { .. } | Self::Page { .. } => None,
+        }
+    }
+}
+
 impl Turn {
     pub(super) fn is_conn(&self, slot: u32, generation: u32) -> bool {
         self.generations.get(slot as usize) == Some(&generation)
@@ -60,12 +72,19 @@ impl Turn {
                 }
             }
         };
+        if matches!(pending, Pending::Publish { .. }) {
+            self.publish_lags.count(0);
+        }
         self.resolve(pending, answer, now);
     }
 
     pub(super) fn answered(&mut self, number: u64, answer: Answer, now: Now) {
-        if let Some((_, pending)) = self.asks.remove(&number) {
+        if let Some((due, pending)) = self.asks.remove(&number) {
             self.count_coming(&pending, false);
+            if matches!(pending, Pending::Publish { .. }) {
+                let asked_ms = due.saturating_sub(self.node.settings.times.ask_ms);
+                self.publish_lags.count(now.mono_ms.saturating_sub(asked_ms));
+            }
             self.resolve(pending, answer, now);
         }
     }

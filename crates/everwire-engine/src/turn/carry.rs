@@ -152,6 +152,9 @@ impl Turn {
         self.connect_with(slot, permit.as_ref(), &ask.since, say, now);
         let over = expires_at.map_or(u64::MAX, |at| over_ms(at, now));
         self.arm(slot, over.min(now.mono_ms + node.settings.times.heartbeat_ms));
+        if !self.byes.is_empty() {
+            self.say_late_bye(slot, now);
+        }
         true
     }
 

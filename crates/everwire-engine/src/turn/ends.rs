@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use everwire_proto::codes::CloseCode;
 use everwire_proto::ids::{ClientId, SessionKey};
+use everwire_proto::reply::Outgoing;
 use everwire_proto::ws;
+use rustc_hash::FxHashSet;
 
 use super::subscriptions::Joining;
 use super::{Conn, Turn};
@@ -66,6 +68,58 @@ impl Turn {
         {
             self.count -= 1;
         }
+        if !self.byes.is_empty() {
+            self.byes.remove(&slot);
+        }
+    }
+
+    /// Tells a connection that the server goes away, and when to come back elsewhere: between these times of the clock that
+    /// never jumps. Who is not connected yet is told behind `connected`.
+    pub fn announce(&mut self, slot: u32, between_ms: [u64; 2], now: Now) {
+        match self.conn(slot).map(|conn| conn.session.phase) {
+            Some(Phase::Connected) => self.say_bye(slot, between_ms.map(|ms| ms.saturating_sub(now.mono_ms))),
+            Some(Phase::Fresh) => {
+                self.byes.insert(slot, between_ms);
+            }
+            Some(Phase::Closing(_)) | None => {}
+        }
+    }
+
+    /// It has connected: what it was not told before, it is told now.
+    #[cold]
+    pub(super) fn say_late_bye(&mut self, slot: u32, now: Now) {
+        if let Some(between_ms) = self.byes.remove(&slot) {
+            self.announce(slot, between_ms, now);
+        }
+    }
+
+    fn say_bye(&mut self, slot: u32, after_ms: [u64; 2]) {
+        let message = "the server stops";
+        let bye = Outgoing::Bye { code: "draining", message, reconnect: true, after_ms };
+        if !planted(Bug::SilentBye) {
+            self.say(slot, None, &bye);
+        }
+    }
+
+    /// Tells a connection that the server goes away, and closes it; it may come back within `after_ms`.
+    pub fn dismiss(&mut self, slot: u32, after_ms: [u64; 2], now: Now) {
+        if self.conn(slot).is_some_and(|conn| conn.session.phase == Phase::Connected) {
+            self.say_bye(slot, after_ms);
+        }
+        self.close(slot, CloseCode::Draining, "the server stops", now);
+    }
+
+    /// Which of these connections still wait for an answer of the broker.
+    pub fn owed(&self, slots: &[u32]) -> FxHashSet<u32> {
+        let asked = self.asks.values().filter_map(|(_, pending)| pending.asker());
+        let asked = asked.filter(|(slot, generation)| self.is_conn(*slot, *generation));
+        let mut owed: FxHashSet<u32> = asked.map(|(slot, _)| slot).collect();
+        let waits = |slot: &u32| {
+            let conn = self.conns.get(*slot as usize).and_then(Option::as_deref);
+            conn.is_some_and(|conn| !conn.ended && conn.waiting.is_some())
+        };
+        owed.extend(slots.iter().copied().filter(waits));
+        owed
     }
 
     /// Takes a connection out of its channels and its seat; once.

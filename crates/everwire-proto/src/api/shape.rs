@@ -132,6 +132,7 @@ grants! {
     Info "info" "What the server is and has.";
     Explain "explain" "Who may do what.";
     Metrics "metrics" "`/metrics`.";
+    LogLevel "log_level" "`/api/log_level`.";
 }
 
 impl Grant {

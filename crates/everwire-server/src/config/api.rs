@@ -29,7 +29,7 @@ pub(super) fn read_keys(root: &mut Section, beside: &Path, keys: &mut Vec<ApiKey
                API refuses everything. A string may do everything; a table may do what its rights say, in the channels that \
                it names (left out: all): `{ key_env = \"SHOP_KEY\", rights = [\"publish\"], channels = [\"shop:*\"] }`. \
                Instead of `key_env` there may be `key_file` or `key`. The rights: publish, history, history_clear, presence, \
-               channels, connections, subscribe, disconnect, revoke, refresh, info, explain, metrics.";
+               channels, connections, subscribe, disconnect, revoke, refresh, info, explain, metrics, log_level.";
     root.secrets_or_tables("api_keys", doc, |section, text| match text {
         Some((key, place)) => {
             if let Err(words) = check(&key, least) {

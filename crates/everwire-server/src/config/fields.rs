@@ -8,7 +8,9 @@ use everwire_brokers::disk::Sync;
 use everwire_engine::channel::Namespaces;
 use everwire_engine::limits::ConnectionLimits;
 
+use crate::drain::DrainLimits;
 use crate::listen::{Listen, NoAddress};
+use crate::log::{LogFormat, LogSettings, read_level};
 use crate::tls::{ClientAuth, Files};
 use crate::trust::Told;
 
@@ -33,6 +35,7 @@ fn serve() -> Config {
         namespaces: Namespaces::default(),
         echo: false,
         pages: false,
+        drain: DrainLimits::default(),
         ..Config::dev()
     }
 }
@@ -86,7 +89,20 @@ pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
         let words = [("key", false), ("anyone", true)];
         let doc = "Who may read them: whoever has an API key, or anyone who reaches a listener.";
         metrics.word("access", doc, &mut config.metrics_open, &words);
+        let doc = "A listener of their own, with `/health` and `/ready`, that is there until the end of the process. Unset: \
+                   they are where all else is.";
+        config.metrics_listen = places(metrics, doc, "[]");
+        let tcp = |listen: &Listen| matches!(listen, Listen::At(_) | Listen::BothLoopbacks(_));
+        if !config.metrics_listen.iter().all(tcp) {
+            let place = metrics.place();
+            metrics.fault("listen", place, "the numbers are told over TCP alone: write host:port");
+        }
     });
+    let doc = "SIGTERM: how the node is left. A second signal stops at once.";
+    root.section("drain", doc, |drain| read_drain(drain, &mut config.drain));
+    let doc =
+        "What is logged to stderr. The variable `EVERWIRE_LOG` and the flag `--log-format` go before it.";
+    root.section("log", doc, |log| read_log(log, &mut config.log));
     let doc = "The backend's tokens (JSON Web Tokens) say who a user is and what the user may do. Several keys are good at \
                once: to change a secret, add the new one, sign with it, and take the old one out when its last token has ended.";
     root.optional("tokens", doc, |tokens| config.tokens = Some(Arc::new(read_tokens(tokens, beside))));
@@ -119,6 +135,40 @@ fn listen(root: &mut Section, config: &mut Config) -> Option<Written> {
         config.listen = listen;
     }
     open
+}
+
+fn places(section: &mut Section, doc: &'static str, default: &str) -> Vec<Listen> {
+    let mut places = Vec::new();
+    for (address, place) in section.texts("listen", doc, default) {
+        match address.parse() {
+            Ok(at) => places.push(at),
+            Err(error) => section.fault("listen", place, NoAddress::to_string(&error)),
+        }
+    }
+    places
+}
+
+fn read_drain(section: &mut Section, drain: &mut DrainLimits) {
+    let doc = "The process has ended by then.";
+    section.time("window", doc, &mut drain.window_ms, SECOND..=600 * SECOND);
+    let doc =
+        "For so long new connections are told to go elsewhere, and `/ready` says so; then nobody listens.";
+    section.time("notice", doc, &mut drain.notice_ms, 0..=600 * SECOND);
+    let doc = "So many clients are asked to come to other nodes in a second, unless the window is too short for it.";
+    section.number("clients_per_second", doc, &mut drain.clients_per_second, 1..=1_000_000);
+}
+
+fn read_log(section: &mut Section, log: &mut LogSettings) {
+    let doc = "off, error, warn, info, debug or trace, or such as \"info,everwire_server::front=debug\"; `POST \
+               /api/log_level` changes it while the server runs.";
+    if let Some((level, place)) = section.text("level", doc, "\"info\"") {
+        match read_level(&level) {
+            Ok(_) => log.level = Some(level),
+            Err(words) => section.fault("level", place, words),
+        }
+    }
+    let formats = [("pretty", LogFormat::Pretty), ("json", LogFormat::Json), ("logfmt", LogFormat::Logfmt)];
+    section.word("format", "How a line is written.", &mut log.format, &formats);
 }
 
 /// What stands between us and clients.
@@ -316,6 +366,9 @@ fn read_history(root: &mut Section, file: &Path, config: &mut Config) {
         history.word("sync", doc, &mut sync, &syncs);
         let doc = "With \"interval\" the medium has it so much later.";
         history.time("sync_every", doc, &mut every_ms, 1..=60 * SECOND);
+        let doc = "Of all files together; then publishes are refused, as on a medium that is full, until old messages go. 0: \
+                   the medium is the limit.";
+        history.size("max_bytes", doc, &mut config.history_max_bytes, 0..=1 << 50);
     });
     if let Sync::Interval(every) = &mut sync {
         *every = Duration::from_millis(every_ms);

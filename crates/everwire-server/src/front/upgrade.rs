@@ -9,6 +9,7 @@ use everwire_engine::entry::Form;
 use everwire_engine::party::AddressPart;
 use everwire_engine::session::Deny;
 use everwire_engine::turn::Peer;
+use everwire_proto::codes::ErrorCode;
 use everwire_proto::payload::Format;
 use everwire_proto::secret::Secret;
 use everwire_proto::ws::deflate::Agreed;
@@ -30,6 +31,8 @@ const JSON: &str = "everwire.v1";
 const MSGPACK: &str = "everwire.v1.msgpack";
 /// All versions and formats of the protocol, also those to come.
 const OURS: &str = "everwire.";
+/// Who is turned away because the node is left may try again after so long, ms.
+const ELSEWHERE_MS: u64 = 1_000;
 /// The log shows so much of a path that somebody asked for.
 const SHOWN: usize = 200;
 
@@ -99,6 +102,9 @@ pub(super) fn answer(
     peer: IpAddr,
     request: &mut Request<Incoming>,
 ) -> Response<Body> {
+    if site.is_draining() {
+        return super::last(api::refuse_with(leaving()));
+    }
     let place = match site.gate.admit(&site.node, peer, site.clock.now()) {
         Ok(place) => place,
         Err(deny) => return turned_away(site, deny),
@@ -121,6 +127,12 @@ fn turned_away(site: &Site, deny: Deny) -> Response<Body> {
         tracing::warn!(reason = deny.message, left_out, "connections are turned away");
     }
     super::last(api::refuse_with(deny))
+}
+
+/// Said while the node is left: behind one address there may be others.
+fn leaving() -> Deny {
+    let words = "this server is being stopped; another one, or its successor, takes you";
+    Deny { retry_after_ms: Some(ELSEWHERE_MS), ..Deny::new(ErrorCode::Overloaded, words) }
 }
 
 fn accept(

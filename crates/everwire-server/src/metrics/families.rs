@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use everwire_brokers::disk::{self, SYNC_BOUNDS_US};
 use everwire_engine::node::Payer;
 use everwire_proto::codes::{CloseCode, ErrorCode};
 
-use crate::shard::{Reading, TURN_BOUNDS_US};
+use crate::shard::{LAG_BOUNDS_US, LagReading, Reading, TURN_BOUNDS_US};
 use crate::site::Site;
 
 /// A label and its value.
@@ -75,7 +76,8 @@ pub(super) fn of(site: &Site) -> Vec<Family> {
     all.extend(traffic(site, &shards));
     all.extend(trouble(site, &shards));
     all.extend(limits(site));
-    all.push(turns(&shards));
+    all.extend(lengths(&shards));
+    all.extend(store(site));
     let words =
         vec![("version", env!("CARGO_PKG_VERSION").into()), ("mode", site.config.mode.as_str().into())];
     let help = "The build that runs, and how";
@@ -104,6 +106,16 @@ fn now(site: &Site, shards: &Reading) -> Vec<Family> {
             "everwire_outbox_bytes",
             "Bytes that wait for connections that do not read fast enough",
             number(shards.outbox_bytes),
+        ),
+        gauge(
+            "everwire_users",
+            "Users that have a session which lives; anonymous clients are none",
+            site.node.user_count() as f64,
+        ),
+        gauge(
+            "everwire_draining",
+            "1 while the node is being left, 0 otherwise",
+            f64::from(u8::from(site.is_draining())),
         ),
         gauge("everwire_shards", "Threads that serve sockets", site.shards.len() as f64),
         gauge("everwire_users", "Users that have a connection", site.node.users.count() as f64),
@@ -222,10 +234,63 @@ fn limits(site: &Site) -> Vec<Family> {
     ]
 }
 
-fn turns(shards: &Reading) -> Family {
-    let bounds = TURN_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
-    let buckets = bounds.zip(shards.turns).collect();
-    let help = "How long a shard's turns took: while one lasts, its other connections wait";
-    let samples = Samples::Histogram { sum: shards.turn_ns as f64 / 1e9, buckets };
-    Family { name: "everwire_turn_seconds", help, samples }
+fn lengths(shards: &Reading) -> Vec<Family> {
+    vec![
+        histogram(
+            "everwire_turn_seconds",
+            "How long a shard's turns took: while one lasts, its other connections wait",
+            (&TURN_BOUNDS_US, &shards.turns, shards.turn_ns),
+        ),
+        lag(
+            "everwire_publish_seconds",
+            "From a connection's publish to its answer, to the millisecond where the store gives it",
+            &shards.publishes,
+        ),
+        lag(
+            "everwire_fanout_seconds",
+            "From a publish to the last of a shard's subscribers that keep up, for each batch of a channel",
+            &shards.fanout,
+        ),
+    ]
+}
+
+fn lag(name: &'static str, help: &'static str, reading: &LagReading) -> Family {
+    histogram(name, help, (&LAG_BOUNDS_US, &reading.buckets, reading.sum_ns))
+}
+
+/// Upper bounds in µs, counts with one more of them, all together in ns.
+fn histogram(
+    name: &'static str,
+    help: &'static str,
+    (bounds_us, counts, sum_ns): (&[u64], &[u64], u64),
+) -> Family {
+    let bounds = bounds_us.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
+    let buckets = bounds.zip(counts.iter().copied()).collect();
+    Family { name, help, samples: Samples::Histogram { sum: sum_ns as f64 / 1e9, buckets } }
+}
+
+/// Of the store; where history is in memory there is none, and all is 0.
+fn store(site: &Site) -> Vec<Family> {
+    let disk::Figures { bytes, segments, waiting, batches, syncs, sync_ns, refuses } =
+        site.disk.as_ref().map(|disk| disk.figures()).unwrap_or_default();
+    vec![
+        gauge(
+            "everwire_store_bytes",
+            "Bytes of history on disk, with what waits to be given back",
+            number(bytes),
+        ),
+        gauge("everwire_store_segments", "Files of history on disk, of which each is open", number(segments)),
+        gauge("everwire_store_waiting", "Asks that wait for the store's writer", number(waiting)),
+        gauge(
+            "everwire_store_refuses",
+            "1 while publishes are refused because the store is full or fails, 0 otherwise",
+            f64::from(u8::from(refuses)),
+        ),
+        counter("everwire_store_batches", "Batches that were written to the store", number(batches)),
+        histogram(
+            "everwire_store_sync_seconds",
+            "How long the medium took to have what was written",
+            (&SYNC_BOUNDS_US, &syncs, sync_ns),
+        ),
+    ]
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use everwire_engine::turn::{Figures, Turn};
 
+use super::lags::{LagCells, LagReading};
+
 /// Upper bounds of the buckets of turn lengths, µs; what is longer stands in one more.
 pub const TURN_BOUNDS_US: [u64; 12] =
     [20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 50_000, 200_000, 1_000_000];
@@ -16,6 +18,8 @@ macro_rules! cells {
         pub struct Gauge {
             $(#[doc = $doc] $name: AtomicU64,)*
             turns: [AtomicU64; TURN_BOUNDS_US.len() + 1],
+            publishes: LagCells,
+            fanout: LagCells,
         }
 
         /// What was read of shards.
@@ -24,6 +28,10 @@ macro_rules! cells {
             $(#[doc = $doc] pub $name: u64,)*
             /// Turns by length: one for each of [`TURN_BOUNDS_US`], and the longer ones.
             pub turns: [u64; TURN_BOUNDS_US.len() + 1],
+            /// How long publishes of connections waited for their answer.
+            pub publishes: LagReading,
+            /// How long it took from a publish to the last plain subscriber of a shard.
+            pub fanout: LagReading,
         }
 
         impl Gauge {
@@ -33,6 +41,8 @@ macro_rules! cells {
                 for (sum, own) in all.turns.iter_mut().zip(&self.turns) {
                     *sum += own.load(Ordering::Relaxed);
                 }
+                self.publishes.add_to(&mut all.publishes);
+                self.fanout.add_to(&mut all.fanout);
             }
         }
     };
@@ -63,7 +73,7 @@ impl Gauge {
         let set = |cell: &AtomicU64, value: u64| cell.store(value, Ordering::Relaxed);
         // Nobody else writes, so a load and a store add up.
         let add = |cell: &AtomicU64, value: u64| set(cell, cell.load(Ordering::Relaxed) + value);
-        let Figures { subscriptions, outbox_bytes, frames, left_out_volatile, left_out_presence } =
+        let Figures { subscriptions, outbox_bytes, frames, left_out_volatile, left_out_presence, fanout } =
             turn.figures();
         set(&self.sessions, turn.connection_count() as u64);
         // The listener of the node itself is nobody's.
@@ -78,6 +88,8 @@ impl Gauge {
         set(&self.turned_ms, now_ms);
         let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         add(&self.turn_ns, ns);
+        self.publishes.take(&turn.publish_lags(), ns);
+        self.fanout.take(&fanout, ns);
         let bucket = TURN_BOUNDS_US.iter().position(|bound| ns <= bound * 1_000);
         add(&self.turns[bucket.unwrap_or(TURN_BOUNDS_US.len())], 1);
     }

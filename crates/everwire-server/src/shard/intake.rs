@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use everwire_engine::party::AddressPart;
@@ -14,6 +14,7 @@ use rustls::ServerConnection;
 use tokio::sync::watch;
 
 use super::gauge::Gauge;
+use crate::drain::Plan;
 
 /// What an upgraded connection is for.
 #[derive(Clone, Debug)]
@@ -54,7 +55,9 @@ pub struct Intake {
     some: AtomicBool,
     waker: Arc<Waker>,
     connections: AtomicUsize,
-    stop: AtomicBool,
+    plan: OnceLock<Plan>,
+    /// ms; `u64::MAX`: nobody asked.
+    stops_within: AtomicU64,
     /// What the shard tells of itself.
     pub gauge: Gauge,
     /// The newest number that the node published to itself and that came back here.
@@ -68,7 +71,8 @@ impl Intake {
             some: AtomicBool::new(false),
             waker,
             connections: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
+            plan: OnceLock::new(),
+            stops_within: AtomicU64::new(u64::MAX),
             gauge: Gauge::default(),
             came_back: watch::Sender::new(0),
         }
@@ -97,15 +101,26 @@ impl Intake {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the shard to close everything and end.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
+    /// Asks the shard to let its connections go by this plan; once.
+    pub fn drain(&self, plan: Plan) {
+        let _ = self.plan.set(plan);
         self.wake();
     }
 
-    /// Whether it was asked to end.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+    pub(super) fn plan(&self) -> Option<Plan> {
+        self.plan.get().copied()
+    }
+
+    /// Asks the shard to close everything, and to end when its peers have answered, or after so many ms. It may be asked
+    /// again with less.
+    pub fn stop_within(&self, ms: u64) {
+        self.stops_within.fetch_min(ms, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// The patience with which it was asked to end, ms.
+    pub(crate) fn stops_within(&self) -> Option<u64> {
+        Some(self.stops_within.load(Ordering::Acquire)).filter(|ms| *ms < u64::MAX)
     }
 
     pub(super) fn left(&self) {

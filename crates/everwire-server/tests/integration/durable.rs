@@ -7,7 +7,7 @@ use everwire_client::{Client, Options};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::peer::dial;
+use crate::peer::{Peer, dial};
 use crate::process::Process;
 use crate::wire::PATIENCE;
 
@@ -148,4 +148,62 @@ fn a_damaged_history_is_told_and_can_be_repaired() {
     assert_eq!(page["messages"].as_array().map(Vec::len), Some(3), "{page}");
     let (code, words) = everwire(&["history", "check", "/nonexistent"]);
     assert!(code == Some(1) && words.contains("can't be used"), "{words}");
+}
+
+/// A client that comes back after a restart in order is who it was, and what it repeats is known; after a crash, or too
+/// late, it is somebody new.
+#[test]
+fn a_session_goes_on_after_an_orderly_restart() {
+    for (signal, goes_on) in [(Signal::TERM, true), (Signal::KILL, false)] {
+        let data = Data::new();
+        let mut server = serve(data.path(), "");
+        let mut ann = Peer::session(server.addr);
+        let connected = ann.ask(r#"{"type":"publish","id":2,"channel":"a","data":1,"message_id":"m"}"#);
+        let mut other = Peer::open(server.addr, "/ws");
+        let me = other.ask(r#"{"type":"connect","id":1}"#);
+        let publish = r#"{"type":"publish","id":2,"channel":"news","data":1,"message_id":"m"}"#;
+        let first = other.ask(publish);
+        assert_eq!((&connected["type"], &first["type"]), (&json!("published"), &json!("published")));
+        server.signal(signal);
+        if goes_on {
+            assert_eq!(server.wait(), Some(0))
+        } else {
+            server.kill()
+        }
+        let file = data.path().join("sessions");
+        assert_eq!(file.exists(), goes_on, "{signal:?}");
+        if goes_on {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(
+                std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+                0o600,
+                "it has secrets"
+            );
+        }
+        let server = serve(data.path(), "");
+        assert!(!file.exists(), "it is good for one start");
+        let mut back = Peer::open(server.addr, "/ws");
+        let resume = json!({ "type": "connect", "id": 1, "resume": me["session"] }).to_string();
+        let again = back.ask(&resume);
+        assert_eq!((again["resumed"].as_bool(), again["client"] == me["client"]), (Some(goes_on), goes_on));
+        let repeated = back.ask(publish);
+        assert_eq!(repeated["duplicate"].as_bool(), goes_on.then_some(true), "{repeated}");
+        assert_eq!(repeated["position"] == first["position"], goes_on, "{repeated}");
+        let mut stranger = Peer::open(server.addr, "/ws");
+        assert_eq!(stranger.ask(&resume)["resumed"], goes_on, "a session has one connection at a time");
+        drop((back, stranger));
+    }
+}
+
+#[test]
+fn a_file_of_sessions_that_is_none_hinders_no_start() {
+    let data = Data::new();
+    for text in ["", "nonsense\n", "everwire sessions 1 soon\n", "everwire sessions 1 99999999999999\n[1]\n"]
+    {
+        std::fs::create_dir_all(data.path()).unwrap();
+        std::fs::write(data.path().join("sessions"), text).unwrap();
+        let server = serve(data.path(), "");
+        assert!(server.log().contains("are not known"), "{text:?}: {}", server.log());
+        assert_eq!(Peer::session(server.addr).ask(r#"{"type":"ping","id":1}"#)["type"], "pong");
+    }
 }

@@ -33,6 +33,7 @@ mod http;
 mod over_tls;
 mod limits;
 mod pressure;
+mod service;
 mod sessions;
 mod shutdown;
 mod signposts;

@@ -37,6 +37,12 @@ impl Drop for Scratch {
     }
 }
 
+/// No test has a balancer that must see first that the server goes.
+fn without_notice(config: &str) -> String {
+    let more = if config.contains("[drain]") { "" } else { "\n[drain]\nnotice = \"0s\"\n" };
+    format!("{config}{more}")
+}
+
 pub struct Process {
     child: Child,
     pub addr: SocketAddr,
@@ -63,9 +69,16 @@ impl Process {
         Self::start(Command::new(env!("CARGO_BIN_EXE_everwire")).args(args), None)
     }
 
+    /// The same with these variables.
+    pub fn run_in(args: &[&str], vars: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_everwire"));
+        command.args(args).envs(vars.iter().copied());
+        Self::start(&mut command, None)
+    }
+
     /// `everwire serve` with this config.
     pub fn serve(config: &str) -> Self {
-        let file = Scratch::new("serve.toml", config);
+        let file = Scratch::new("serve.toml", &without_notice(config));
         let mut command = Command::new(env!("CARGO_BIN_EXE_everwire"));
         command.args(["serve", "--insecure", "--config"]).arg(file.path());
         Self::start(&mut command, Some(file))
@@ -73,7 +86,7 @@ impl Process {
 
     /// The same, with everything in the log.
     pub fn serve_and_log_all(config: &str) -> Self {
-        let file = Scratch::new("serve.toml", config);
+        let file = Scratch::new("serve.toml", &without_notice(config));
         let mut command = Command::new(env!("CARGO_BIN_EXE_everwire"));
         command.args(["serve", "--insecure", "--config"]).arg(file.path()).env("EVERWIRE_LOG", "trace");
         Self::start(&mut command, Some(file))
@@ -81,7 +94,7 @@ impl Process {
 
     /// The same, with so many descriptors and no way to get more.
     pub fn serve_with_descriptors(config: &str, count: u32) -> Self {
-        let file = Scratch::new("serve.toml", config);
+        let file = Scratch::new("serve.toml", &without_notice(config));
         let mut command = Command::new("sh");
         let script = format!("ulimit -n {count}; exec \"$0\" serve --insecure --config \"$1\"");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_everwire")]).arg(file.path());
@@ -140,6 +153,12 @@ impl Process {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for an end that is not the one in order.
+    pub fn ends_with(&mut self, code: i32) {
+        self.killed = true;
+        assert_eq!(self.wait(), Some(code), "{}", self.log());
     }
 
     /// Waits for its end; the exit code.

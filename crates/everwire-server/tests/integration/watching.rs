@@ -1,8 +1,9 @@
 //! What watches the server is told the truth: whether it lives, whether messages flow, and in numbers.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::world::{KEY, World, until, world, world_with};
+use crate::guarded::{config, connect, token};
+use crate::world::{KEY, World, served, until, world, world_with};
 
 #[test]
 fn a_server_lives_and_messages_flow() {
@@ -157,6 +158,131 @@ fn numbers_are_for_whoever_has_a_key() {
         config.metrics_open = true;
     });
     assert_eq!(status(&open, ""), "200");
+}
+
+/// Who watches may have a listener of one's own, on which nothing else is.
+#[test]
+fn numbers_have_a_listener_of_their_own_where_they_are_told_to() {
+    let world = world_with(|config| config.metrics_listen = vec!["127.0.0.1:0".parse().unwrap()]);
+    let at = |addr, path: &str| {
+        let (head, body) = World::http_at(addr, "GET", path, "", "");
+        (head.split(' ').nth(1).unwrap().to_owned(), body)
+    };
+    let (status, text) = at(world.watch_addr(), "/metrics");
+    assert!(status == "200" && text.contains("everwire_connections"), "{status} {text}");
+    for path in ["/health", "/ready"] {
+        assert_eq!((at(world.watch_addr(), path).0, at(world.addr(), path).0), ("200".into(), "200".into()));
+    }
+    assert_eq!(at(world.addr(), "/metrics").0, "404");
+    for path in ["/", "/ws", "/stats", "/api/publish"] {
+        assert_eq!(at(world.watch_addr(), path).0, "404", "{path}");
+    }
+}
+
+/// Whatever clients say, no label comes of it: there are as many samples as before.
+#[test]
+fn labels_are_bounded() {
+    let world = world();
+    let samples = || {
+        let text = metrics(&world);
+        let names = text.lines().filter(|line| !line.starts_with('#'));
+        names
+            .map(|line| line.rsplit_once(' ').unwrap().0.to_owned())
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = samples();
+    let mut client = world.session();
+    for number in 0..100 {
+        let channel = format!("space-{number}:room-{number}");
+        client.ask(&format!(r#"{{"type":"subscribe","id":2,"channel":"{channel}"}}"#));
+        if number < 10 {
+            client.ask(&format!(r#"{{"type":"type-{number}","id":3}}"#));
+        }
+        world.http("GET", &format!("/path-{number}"), &format!("X-Label-{number}: 1\r\n"), "");
+        let body = format!(r#"{{"user":"user-{number}","code":{}}}"#, 4_000 + number);
+        world.http("POST", "/api/disconnect", "Content-Type: application/json\r\n", &body);
+    }
+    assert_eq!(samples(), before);
+    assert!(before.len() < 250, "{}", before.len());
+}
+
+/// How long publishes and their delivery took is counted, once for each of them.
+#[test]
+fn latencies_are_counted() {
+    let world = world();
+    let (mut ann, mut ben) = (world.session(), world.session());
+    ben.ask(r#"{"type":"subscribe","id":2,"channel":"news"}"#);
+    for number in 0..10 {
+        let answer = ann.ask(&format!(r#"{{"type":"publish","id":3,"channel":"news","data":{number}}}"#));
+        assert_eq!((answer["type"].as_str(), ben.json()["data"].as_u64()), (Some("published"), Some(number)));
+    }
+    let counted = |name: &str| {
+        let text = metrics(&world);
+        let buckets: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(&format!("{name}_bucket{{le="))?.rsplit_once(' '))
+            .map(|(_, count)| count.parse::<f64>().unwrap())
+            .collect();
+        assert!(
+            buckets.is_sorted() && buckets.last() == Some(&value(&text, &format!("{name}_count"))),
+            "{text}"
+        );
+        (value(&text, &format!("{name}_count")), value(&text, &format!("{name}_sum")))
+    };
+    until("publishes are counted", || counted("everwire_publish_seconds").0 >= 10.0);
+    until("deliveries are counted", || counted("everwire_fanout_seconds").0 >= 10.0);
+    for name in ["everwire_publish_seconds", "everwire_fanout_seconds"] {
+        let (count, sum) = counted(name);
+        assert!(count == 10.0 && sum > 0.0 && sum < 10.0, "{name}: {count}, {sum} s");
+    }
+}
+
+/// A store that can't take messages is named, and it is no reason to restart.
+#[test]
+fn a_store_that_is_full_is_named() {
+    let data = crate::durable::Data::new();
+    let world = world_with(|config| {
+        let (data, sync) = (data.path().to_owned(), everwire_brokers::disk::Sync::None);
+        config.history = everwire_server::config::History::Disk { data, sync };
+        config.history_max_bytes = 64 * 1024;
+    });
+    let ready = || world.http("GET", "/ready", "", "");
+    assert!(ready().1.contains(r#""store":"ok""#), "{}", ready().1);
+    let mut client = world.session();
+    let publish = format!(r#"{{"type":"publish","id":2,"channel":"news","data":"{}"}}"#, "x".repeat(1_000));
+    until("the store is full", || client.ask(&publish)["code"] == "overloaded");
+    until("it is named", || {
+        let (head, body) = ready();
+        head.starts_with("http/1.1 503") && body.contains("max_bytes") && body.contains(r#""shards":"ok""#)
+    });
+    let text = metrics(&world);
+    assert_eq!(value(&text, "everwire_store_refuses"), 1.0);
+    assert!(
+        value(&text, "everwire_store_bytes") >= 65_536.0
+            && value(&text, "everwire_store_batches_total") > 1.0
+    );
+    assert!(client.ask(r#"{"type":"history","id":3,"channel":"news","limit":1}"#)["type"] == "history");
+}
+
+#[test]
+fn users_are_counted_once_while_they_are_here() {
+    let world = world_with(|to| {
+        *to = served(&config());
+        to.metrics_open = true;
+    });
+    let connect = |user: Option<&str>| connect(&world, &token(user, &json!({}))).0;
+    let told = |users: f64| until("users are counted", || value(&metrics(&world), "everwire_users") == users);
+    told(0.0);
+    let (ann, again, ben) = (connect(Some("ann")), connect(Some("ann")), connect(Some("ben")));
+    let anonymous = connect(None);
+    told(2.0);
+    drop((ann, anonymous));
+    until("they have left", || world.connections() == 2);
+    told(2.0);
+    drop(again);
+    told(1.0);
+    drop(ben);
+    told(0.0);
 }
 
 /// The words of a text that are names of metrics.

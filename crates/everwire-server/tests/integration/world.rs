@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use everwire_server::app::{self, Running};
 use everwire_server::config::{ApiKey, Config, History};
+use everwire_server::notify::Notifier;
 use everwire_server::tls::Tls;
 
 use crate::peer::Peer;
@@ -47,6 +48,16 @@ impl World {
 
     pub fn addr(&self) -> SocketAddr {
         self.running().addrs[0]
+    }
+
+    /// Where it tells metrics, if that is somewhere else.
+    pub fn watch_addr(&self) -> SocketAddr {
+        self.running().watch_addrs[0]
+    }
+
+    /// Tells systemd of it.
+    pub fn notify(&mut self, notifier: Notifier) {
+        self.running.as_mut().unwrap().notify(notifier);
     }
 
     /// A plain TCP connection.
@@ -94,7 +105,7 @@ impl World {
 
     /// One shard ends, and nobody notices but who asks.
     pub fn end_shard(&self, number: usize) {
-        self.running().site.shards[number].stop();
+        self.running().site.shards[number].stop_within(3_000);
     }
 
     pub fn connections(&self) -> usize {
