@@ -48,7 +48,7 @@ impl Carrier for Heard {
 fn turn() -> Turn {
     let mut turn = OneShard::default().turn_on(at(1_000), |_, shared| Arc::new(Slow(shared)));
     for slot in 0..4 {
-        turn.open(slot, Peer { form: Form::Json, token: None }, at(1_000));
+        turn.open(slot, Peer { form: Form::Json, token: None, address: None }, at(1_000));
     }
     turn
 }
@@ -90,7 +90,7 @@ fn what_was_not_told_goes_with_its_connection() {
     let mut turn = turn();
     turn.announce(1, [3_000, 4_000], at(2_000));
     turn.closed(1, at(2_000));
-    turn.open(1, Peer { form: Form::Json, token: None }, at(2_000));
+    turn.open(1, Peer { form: Form::Json, token: None, address: None }, at(2_000));
     turn.message(1, br#"{"type":"connect","id":1}"#, at(2_000));
     let fresh = told(&mut turn, at(2_000))[1].clone();
     assert!(fresh.contains("\"connected\"") && !fresh.contains("bye"), "{fresh}");

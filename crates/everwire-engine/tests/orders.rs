@@ -41,7 +41,7 @@ fn report(turn: &mut Turn, listing: Listing) -> Report {
 fn a_list_of_connections_looks_at_some_of_them_at_a_time() {
     let mut turn = OneShard::default().turn(NOW);
     for slot in 0..CROWD {
-        turn.open(slot, Peer { form: Form::Json, token: None }, NOW);
+        turn.open(slot, Peer { form: Form::Json, token: None, address: None }, NOW);
         // Every other one says something.
         if slot % 2 == 0 {
             turn.message(slot, br#"{"type":"ping"}"#, NOW);

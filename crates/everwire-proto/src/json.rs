@@ -72,3 +72,49 @@ pub(crate) fn value(text: &[u8]) -> Result<Value<'_>, String> {
 fn without_newlines(raw: &[u8]) -> Vec<u8> {
     raw.iter().map(|b| if matches!(b, b'\r' | b'\n') { b' ' } else { *b }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fields::{plain_publish, request_in};
+
+    /// The short way says what the long one says, and says nothing where that one refuses.
+    #[test]
+    fn a_plain_publish_is_read_as_any_command() {
+        let values = [
+            "1",
+            "0",
+            "9007199254740992",
+            "null",
+            "\"publish\"",
+            "\"ping\"",
+            "\"a\\u0062\"",
+            "{\"x\":[1]}",
+            "\"\\ud800\"",
+        ];
+        let keys = ["id", "type", "channel", "data", "volatile", "data"];
+        let mut plain = 0;
+        // Every value under every key of three, beside a publish that lacks it, with and without a further key.
+        for left_out in 0..4 {
+            for value in values {
+                for further in [None, Some(3), Some(4), Some(5)] {
+                    let whole = ["1", "\"publish\"", "\"news\"", "7"];
+                    let mut parts: Vec<String> = (0..4)
+                        .filter(|at| *at != left_out)
+                        .map(|at| format!("{:?}:{}", keys[at], whole[at]))
+                        .collect();
+                    parts.push(format!("{:?}:{value}", keys[left_out]));
+                    parts.extend(further.map(|at| format!("{:?}:{value}", keys[at])));
+                    let text = format!("{{{}}}", parts.join(","));
+                    let mut list = read(text.as_bytes()).unwrap();
+                    let long = request_in(list.clone(), Format::Json, read);
+                    if let Some(request) = plain_publish(&mut list, Format::Json) {
+                        assert_eq!(Ok(request), long, "{text}");
+                        plain += 1;
+                    }
+                }
+            }
+        }
+        assert!(plain > 10, "{plain} were plain");
+    }
+}

@@ -169,23 +169,11 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     if let Some(days) = tls.as_ref().and_then(|tls| days_left(tls, clock)) {
         tracing::warn!(days, "the certificate ends soon; put a new one in its place");
     }
-    let mut listeners = Vec::new();
-    let public = {
+    let doors = {
         let _inside = runtime.enter();
-        listen(&config.listen, &mut listeners)?;
-        let public = listeners.len();
-        listen(&config.api_listen, &mut listeners)?;
-        public
+        Doors::open(&config)?
     };
-    let mut watchers = Vec::new();
-    {
-        let _inside = runtime.enter();
-        listen(&config.metrics_listen, &mut watchers)?;
-    };
-    for listener in &listeners {
-        hold_back(listener, config.unsent_bytes)?;
-    }
-    let (public_addrs, api_addrs) = listeners.split_at(public);
+    let (public_addrs, api_addrs) = doors.clients.split_at(doors.public);
     let (addrs, api_addrs) = (addrs_of(public_addrs)?, addrs_of(api_addrs)?);
     let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(u16::MAX) };
     let desk = Desk::new();
@@ -193,10 +181,10 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     take_sessions(&config, &node, disk.as_deref(), clock);
     let loopback = Loopback::new(&node, clock.now());
     let mut threads = Vec::new();
-    let mut doors: Vec<Arc<Intake>> = Vec::new();
+    let mut intakes: Vec<Arc<Intake>> = Vec::new();
     for number in 0..shards {
-        let (door, thread) = shard::start(number, &node, &loopback, clock)?;
-        doors.push(door);
+        let (intake, thread) = shard::start(number, &node, &loopback, clock)?;
+        intakes.push(intake);
         threads.push(thread);
     }
     let port = addrs.first().map_or(PORT, SocketAddr::port);
@@ -209,7 +197,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         tls,
         clock,
         port,
-        shards: doors,
+        shards: intakes,
         tickets,
         desk,
         told,
@@ -219,21 +207,55 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         draining: false.into(),
     });
     let (stop, stopped) = watch::channel(false);
-    // Where the API has listeners of its own, all others answer 404 to it.
-    let everywhere = http::router(site.clone(), api_addrs.is_empty());
-    let with_api = http::router(site.clone(), true);
-    for (at, listener) in listeners.into_iter().enumerate() {
-        let router = if at < public { &everywhere } else { &with_api };
-        runtime.spawn(front::accept(listener, site.clone(), router.clone(), stopped.clone()));
-    }
-    let watch_addrs = addrs_of(&watchers)?;
-    for (listener, address) in watchers.into_iter().zip(&watch_addrs) {
-        // The config takes no other kind for it.
-        let Listener::Tcp(listener) = listener else { continue };
-        tracing::info!(%address, "metrics are told here");
-        runtime.spawn(http::watch::accept(listener, site.clone()));
-    }
+    let watch_addrs = doors.serve(&runtime, &site, &stopped)?;
     Ok(Running { addrs, api_addrs, watch_addrs, site, runtime, stop, shards: threads, notifier: None })
+}
+
+/// Listeners that are bound; nobody is let in yet.
+struct Doors {
+    /// For clients; those from `public` on are the API's own.
+    clients: Vec<Listener>,
+    public: usize,
+    /// For who watches.
+    watchers: Vec<Listener>,
+}
+
+impl Doors {
+    fn open(config: &Config) -> Result<Self, StartError> {
+        let (mut clients, mut watchers) = (Vec::new(), Vec::new());
+        listen(&config.listen, &mut clients)?;
+        let public = clients.len();
+        listen(&config.api_listen, &mut clients)?;
+        listen(&config.metrics_listen, &mut watchers)?;
+        for listener in &clients {
+            hold_back(listener, config.unsent_bytes)?;
+        }
+        Ok(Self { clients, public, watchers })
+    }
+
+    /// Lets everybody in. Where the watchers' are.
+    fn serve(
+        self,
+        runtime: &Runtime,
+        site: &Arc<Site>,
+        stopped: &watch::Receiver<bool>,
+    ) -> io::Result<Vec<SocketAddr>> {
+        // Where the API has listeners of its own, all others answer 404 to it.
+        let everywhere = http::router(site.clone(), self.clients.len() == self.public);
+        let with_api = http::router(site.clone(), true);
+        for (at, listener) in self.clients.into_iter().enumerate() {
+            let router = if at < self.public { &everywhere } else { &with_api };
+            runtime.spawn(front::accept(listener, site.clone(), router.clone(), stopped.clone()));
+        }
+        let addrs = addrs_of(&self.watchers)?;
+        for (listener, address) in self.watchers.into_iter().zip(&addrs) {
+            // The config takes no other kind for it.
+            let Listener::Tcp(listener) = listener else { continue };
+            tracing::info!(%address, "metrics are told here");
+            runtime.spawn(http::watch::accept(listener, site.clone()));
+        }
+        Ok(addrs)
+    }
 }
 
 /// How many days the certificate is still good, if they are few.
