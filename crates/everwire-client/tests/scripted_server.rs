@@ -348,6 +348,6 @@ fn nobody_there_and_nobody_answering() {
     drop(listener);
     let gone = Socket::connect(&format!("ws://{addr}"), &dial);
     assert!(matches!(&gone, Err(ConnectError::Unreachable { addr: at, .. }) if *at == addr), "{gone:?}");
-    let nowhere = Socket::connect("wss://localhost/", &dial);
+    let nowhere = Socket::connect("http://localhost/", &dial);
     assert!(matches!(nowhere, Err(ConnectError::Address { .. })), "{nowhere:?}");
 }

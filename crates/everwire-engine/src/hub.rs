@@ -137,6 +137,11 @@ pub struct Left {
 }
 
 impl Hub {
+    /// From now on outboxes have another limit; those that have more are looked at when something is added.
+    pub fn set_outbox_bytes(&mut self, outbox_bytes: usize) {
+        self.outbox_bytes = outbox_bytes;
+    }
+
     /// An empty hub. `outbox_bytes` is the limit of each connection's outbox, `pending_bytes` of what waits in a room
     /// whose batch is still on its way.
     pub fn new(shard: u16, outbox_bytes: usize, pending_bytes: usize) -> Self {

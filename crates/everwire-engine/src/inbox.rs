@@ -82,6 +82,8 @@ pub enum Item {
     Lost(HubKey),
     /// The channel's link to its broker stands: waiting subscribers can be answered.
     Live(HubKey),
+    /// The node has other settings.
+    Changed,
     /// The broker refused the channel: waiting subscribers are told.
     Failed(HubKey),
     /// Presence events were left out because the inbox was full: tell those who want them.

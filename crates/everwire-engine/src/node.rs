@@ -5,7 +5,7 @@ mod listing;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use everwire_proto::codes::{CloseCode, ErrorCode};
 use everwire_proto::ids::{ClientId, SessionKey};
@@ -27,7 +27,7 @@ const STRIPES: usize = 64;
 /// Ended sessions that one sweep forgets: it must not hold up a shard.
 const FORGOTTEN: usize = 20_000;
 
-/// Settings that do not change while the node runs.
+/// Settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The node's name, told in `connected`.
@@ -206,8 +206,8 @@ impl Outboxes {
 
 /// One node.
 pub struct Node {
-    /// Settings.
-    pub settings: Settings,
+    /// Settings; each shard has its own reference.
+    settings: RwLock<Arc<Settings>>,
     /// What all cells share.
     pub shared: Arc<Shared>,
     /// The broker.
@@ -250,7 +250,7 @@ impl Node {
     ) -> Self {
         let outboxes = Outboxes::new(shared.inboxes.len());
         Self {
-            settings,
+            settings: RwLock::new(Arc::new(settings)),
             shared,
             broker,
             authority,
@@ -266,6 +266,20 @@ impl Node {
             most_live: AtomicUsize::new(0),
             cells: AtomicUsize::new(0),
             holders: AtomicU64::new(1),
+        }
+    }
+
+    /// The settings that hold now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other settings hold from now on, in each shard from its next turn. What a channel keeps and tells is as it was when
+    /// the channel began; a channel that begins anew has what its namespace says then.
+    pub fn change(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        for inbox in &self.shared.inboxes {
+            inbox.push(Item::Changed);
         }
     }
 
@@ -460,7 +474,7 @@ impl Node {
 
     /// All sessions that could be resumed now, if their connections had ended.
     pub fn known_sessions(&self, now: Now) -> Vec<Known> {
-        let resume_ms = self.settings.times.resume_ms;
+        let resume_ms = self.settings().times.resume_ms;
         let counts = |ended_ms: u64| now.mono_ms.saturating_sub(ended_ms) <= resume_ms;
         let seats = lock(&self.seats);
         let known = seats.iter().filter(|(_, seat)| seat.ended_ms.is_none_or(counts));
@@ -494,7 +508,7 @@ impl Node {
             let key = {
                 let mut ended = lock(&self.ended);
                 let Some(&(at, key)) = ended.front() else { return };
-                let expired = now.mono_ms.saturating_sub(at) > self.settings.times.resume_ms;
+                let expired = now.mono_ms.saturating_sub(at) > self.settings().times.resume_ms;
                 if !expired && ended.len() <= most {
                     return;
                 }
@@ -512,6 +526,6 @@ impl Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("name", &self.settings.name).finish_non_exhaustive()
+        f.debug_struct("Node").field("name", &self.settings().name).finish_non_exhaustive()
     }
 }

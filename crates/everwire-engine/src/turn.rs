@@ -43,7 +43,7 @@ use crate::entry::Form;
 use crate::hub::Hub;
 use crate::inbox::{ConnKey, HubKey, Item};
 use crate::lags::Lags;
-use crate::node::{Counters, Node};
+use crate::node::{Counters, Node, Settings};
 use crate::plant::{Bug, planted};
 use crate::session::{Deny, HISTORY_BYTES, Pause, Phase, Session};
 use crate::time::{Now, SharedBucket};
@@ -140,6 +140,7 @@ struct Waiting {
 #[derive(Debug)]
 pub struct Turn {
     node: Arc<Node>,
+    settings: Arc<Settings>,
     shard: u16,
     hub: Hub,
     conns: Vec<Option<Box<Conn>>>,
@@ -175,10 +176,12 @@ pub struct Turn {
 impl Turn {
     /// The turn of one shard of a node.
     pub fn new(node: Arc<Node>, shard: u16, now: Now) -> Self {
-        let outbox_bytes = node.settings.limits.outbox_bytes as usize;
+        let settings = node.settings();
+        let outbox_bytes = settings.limits.outbox_bytes as usize;
         let hub = Hub::new(shard, outbox_bytes, node.shared.limits.pending_bytes);
         Self {
             node,
+            settings,
             shard,
             hub,
             conns: Vec::new(),
@@ -226,6 +229,16 @@ impl Turn {
         self.hub.figures()
     }
 
+    fn change_settings(&mut self) {
+        self.settings = self.node.settings();
+        self.hub.set_outbox_bytes(self.settings.limits.outbox_bytes as usize);
+    }
+
+    /// The settings that this shard goes by.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// The node.
     pub fn node(&self) -> &Arc<Node> {
         &self.node
@@ -266,7 +279,7 @@ impl Turn {
             entered: None,
         }));
         self.count += 1;
-        self.arm(slot, now.mono_ms + self.node.settings.times.connect_ms);
+        self.arm(slot, now.mono_ms + self.settings.times.connect_ms);
     }
 
     fn fresh_ids(&self) -> (ClientId, SessionKey) {
@@ -325,7 +338,7 @@ impl Turn {
     }
 
     fn count_bad(&mut self, slot: u32, now: Now) {
-        let limit = self.node.settings.limits.bad_commands;
+        let limit = self.settings.limits.bad_commands;
         let Some(conn) = self.conn(slot) else { return };
         if let Some(code) = conn.session.count_bad(limit, now) {
             self.close(slot, code, "too many commands that can't be read", now);
@@ -337,7 +350,7 @@ impl Turn {
         let Some(conn) = self.conns.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return Ok(());
         };
-        let pause = conn.session.charge(command, &self.node.settings.limits, now)?;
+        let pause = conn.session.charge(command, &self.settings.limits, now)?;
         if pause.ms > 0 {
             // What follows is not read until the bucket allows it.
             conn.held = Some(Held::Bucket);
@@ -348,7 +361,7 @@ impl Turn {
     }
 
     fn flow(&mut self, slot: u32) -> Flow {
-        let limit = self.node.settings.limits.outbox_bytes as usize;
+        let limit = self.settings.limits.outbox_bytes as usize;
         // What it was told this turn counts too: it may all have to wait.
         let waiting = self.hub.waiting_bytes(slot);
         let waiting = waiting + self.hub.own_bytes_of(slot, (limit / 2).saturating_sub(waiting));
@@ -403,6 +416,7 @@ impl Turn {
                 Item::Failed(key) => self.channel_failed(key, now),
                 Item::Answer(number, answer) => self.answered(number, answer, now),
                 Item::Resumed(at) => self.resumed_elsewhere(at, now),
+                Item::Changed => self.change_settings(),
                 Item::Expel(expulsion) => self.expel(&expulsion, now),
                 Item::Order(order, reply) => reply.give(self.obey(&order, now)),
                 // No shard orders anything.
@@ -450,7 +464,7 @@ impl Turn {
     }
 
     fn release_drained(&mut self) {
-        let limit = self.node.settings.limits.outbox_bytes as usize;
+        let limit = self.settings.limits.outbox_bytes as usize;
         let mut held = std::mem::take(&mut self.held);
         held.retain(|slot| {
             let coming = self.conn(*slot).map_or(0, |conn| conn.coming_bytes());

@@ -24,7 +24,7 @@ const NO_TICKET: Ticket = Ticket { shard: Ticket::DESK, number: u64::MAX };
 
 /// Publishes for the application's backend. `None`: the answer comes later, under this ticket.
 pub fn ask_publish(node: &Node, ask: &Publish<'_>, ticket: Ticket, now: Now) -> Result<Option<Answer>, Deny> {
-    let ask_of = draft_for_backend(ask, &node.settings.namespaces)?;
+    let ask_of = draft_for_backend(ask, &node.settings().namespaces)?;
     let cell = node.cell(&ask.channel, &ask_of.options, now)?;
     check_rate(&cell, now)?;
     node.counters.published.fetch_add(1, Ordering::Relaxed);
@@ -58,7 +58,8 @@ pub struct AskedHistory {
 
 /// Reads history for the application's backend.
 pub fn ask_history(node: &Node, ask: &History<'_>, ticket: Ticket, now: Now) -> Result<AskedHistory, Deny> {
-    let options = known_channel(&ask.channel, &node.settings.namespaces)?;
+    let settings = node.settings();
+    let options = known_channel(&ask.channel, &settings.namespaces)?;
     let query = checked_query(ask, options)?;
     let cell = node.cell(&ask.channel, options, now)?;
     let epoch = query.query.epoch.clone();
@@ -90,7 +91,8 @@ pub fn history(node: &Node, ask: &History<'_>, now: Now) -> Result<(Arc<Cell>, P
 
 /// Forgets what a channel has kept, for the application's backend. `None`: the answer comes later, under this ticket.
 pub fn ask_clear(node: &Node, channel: &str, ticket: Ticket, now: Now) -> Result<Option<Answer>, Deny> {
-    let options = known_channel(channel, &node.settings.namespaces)?;
+    let settings = node.settings();
+    let options = known_channel(channel, &settings.namespaces)?;
     if options.history.is_none() {
         return Err(Deny::new(ErrorCode::NotAvailable, format!("{channel} keeps no history")));
     }
@@ -115,7 +117,8 @@ pub fn presence(
     after: Option<ClientId>,
     now: Now,
 ) -> Result<PresenceView, Deny> {
-    let options = known_channel(channel, &node.settings.namespaces)?;
+    let settings = node.settings();
+    let options = known_channel(channel, &settings.namespaces)?;
     if !options.presence {
         return Err(Deny::new(ErrorCode::NotAvailable, format!("presence is off for {channel}")));
     }
@@ -124,7 +127,8 @@ pub fn presence(
 
 /// Counts who is there for the application's backend. A channel that nobody uses is not made for it.
 pub fn presence_stats(node: &Node, channel: &str) -> Result<PresenceSummary, Deny> {
-    let options = known_channel(channel, &node.settings.namespaces)?;
+    let settings = node.settings();
+    let options = known_channel(channel, &settings.namespaces)?;
     if !options.presence {
         return Err(Deny::new(ErrorCode::NotAvailable, format!("presence is off for {channel}")));
     }

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use everwire_brokers::disk::{self, Disk};
 use everwire_engine::channel::Shared;
 use everwire_engine::inbox::Inbox;
 use everwire_engine::memory::Memory;
-use everwire_engine::node::{Node, Settings};
-use everwire_engine::ports::{Authority, Broker, NoTokens};
+use everwire_engine::node::Node;
+use everwire_engine::ports::{Authority, Broker};
 use everwire_engine::time::Entropy;
 use everwire_engine::turn::Loopback;
 use tokio::net::{TcpListener, TcpSocket};
@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::auth::Tickets;
+use crate::auth::{Keyring, Tickets};
 use crate::clock::Clock;
 use crate::config::{Config, History, PORT};
 use crate::desk::Desk;
@@ -119,15 +119,16 @@ impl Patience {
     }
 }
 
-/// SIGTERM and SIGINT, from the moment of [`Running::signals`] on.
+/// SIGTERM, SIGINT and SIGHUP, from the moment of [`Running::signals`] on.
 #[derive(Debug)]
 pub struct Signals {
     term: Signal,
     int: Signal,
+    hup: Signal,
 }
 
 impl Signals {
-    /// The next one.
+    /// The next one that asks for the end.
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",
@@ -177,7 +178,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let (addrs, api_addrs) = (addrs_of(public_addrs)?, addrs_of(api_addrs)?);
     let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(u16::MAX) };
     let desk = Desk::new();
-    let (node, disk) = node(&config, shards, &desk, clock)?;
+    let keyring = Arc::new(Keyring::new(config.tokens.clone()));
+    let (node, disk) = node(&config, shards, &desk, &keyring, clock)?;
     take_sessions(&config, &node, disk.as_deref(), clock);
     let loopback = Loopback::new(&node, clock.now());
     let mut threads = Vec::new();
@@ -191,7 +193,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let (tickets, told) = (Tickets::default(), Told::default());
     let gate = Gate::new(config.handshakes_per_second.saturating_mul(shards.into()));
     let site = Arc::new(Site {
-        config,
+        config: RwLock::new(Arc::new(config)),
+        keyring,
         node,
         loopback,
         tls,
@@ -266,7 +269,13 @@ fn days_left(tls: &Tls, clock: Clock) -> Option<u64> {
 
 type Parts = (Arc<Node>, Option<Arc<Disk>>);
 
-fn node(config: &Config, shards: u16, desk: &Desk, clock: Clock) -> Result<Parts, StartError> {
+fn node(
+    config: &Config,
+    shards: u16,
+    desk: &Desk,
+    keyring: &Arc<Keyring>,
+    clock: Clock,
+) -> Result<Parts, StartError> {
     let inboxes = (0..shards).map(|_| Arc::new(Inbox::new(config.node_limits.inbox_bytes))).collect();
     let shared = Arc::new(Shared {
         inboxes,
@@ -276,23 +285,14 @@ fn node(config: &Config, shards: u16, desk: &Desk, clock: Clock) -> Result<Parts
     });
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     everwire_engine::hashes::seed([entropy.bits(), entropy.bits()]);
-    let settings = Settings {
-        name: "everwire".into(),
-        namespaces: config.namespaces.clone(),
-        limits: config.limits,
-        times: config.times,
-        connect_required: config.connect_required,
-    };
+    let settings = config.settings();
     let answers = Answers::new(shared.clone(), desk.inbox().clone());
     let disk = open_disk(config, answers, &entropy, clock)?;
     let broker: Arc<dyn Broker> = match &disk {
         Some(disk) => disk.clone(),
         None => Arc::new(Memory::new(shared.clone(), entropy.clone())),
     };
-    let authority: Arc<dyn Authority> = match &config.tokens {
-        Some(tokens) => tokens.clone(),
-        None => Arc::new(NoTokens),
-    };
+    let authority: Arc<dyn Authority> = keyring.clone();
     let node = Arc::new(Node::new(settings, shared, broker, authority, entropy));
     Ok((node, disk))
 }
@@ -442,12 +442,32 @@ impl Running {
     /// The operating system can't tell about signals.
     pub fn signals(&self) -> io::Result<Signals> {
         let _inside = self.runtime.enter();
-        Ok(Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        let of = |kind| signal(kind);
+        let (term, int) = (of(SignalKind::terminate())?, of(SignalKind::interrupt())?);
+        Ok(Signals { term, int, hup: of(SignalKind::hangup())? })
     }
 
-    /// Waits for the first signal.
-    pub fn wait_for(&self, signals: &mut Signals) -> &'static str {
-        self.runtime.block_on(signals.next())
+    /// Waits for the first signal that asks for the end. At each SIGHUP `reload` is done.
+    pub fn wait_for(&self, signals: &mut Signals, mut reload: impl FnMut(&Site)) -> &'static str {
+        loop {
+            let asked = self.runtime.block_on(async {
+                tokio::select! {
+                    _ = signals.term.recv() => Some("SIGTERM"),
+                    _ = signals.int.recv() => Some("SIGINT"),
+                    _ = signals.hup.recv() => None,
+                }
+            });
+            if let Some(signal) = asked {
+                return signal;
+            }
+            if let Some(notifier) = &self.notifier {
+                notifier.reloading();
+            }
+            reload(&self.site);
+            if let Some(notifier) = &self.notifier {
+                notifier.ready();
+            }
+        }
     }
 
     /// Tells systemd that the server answers, and from then on, if its watchdog wants to know, that messages flow.
@@ -464,7 +484,7 @@ impl Running {
     /// returns when all have gone and everything is stored, within the window. `Some`: a signal came meanwhile, and
     /// whoever was still there was cut.
     pub fn drain(self, signals: &mut Signals) -> Option<&'static str> {
-        let limits = self.site.config.drain;
+        let limits = self.site.config().drain;
         self.site.draining.store(true, Ordering::Relaxed);
         if let Some(notifier) = &self.notifier {
             notifier.stopping();
@@ -529,7 +549,7 @@ impl Running {
             tracing::info!("some HTTP connections were cut");
         }
         self.runtime.shutdown_timeout(answers / 2);
-        if let (Some(disk), History::Disk { data, .. }) = (&self.site.disk, &self.site.config.history) {
+        if let (Some(disk), History::Disk { data, .. }) = (&self.site.disk, &self.site.config().history) {
             if let Err(error) = seats::write(data, &self.site.node, self.site.clock.now()) {
                 tracing::warn!(%error, "the sessions could not be kept: clients will begin new ones");
             }

@@ -16,10 +16,10 @@ mod hostile;
 #[cfg(test)]
 mod keys_of_tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use everwire_engine::permit::Permit;
-use everwire_engine::ports::{Authority, Entrance, Identity};
+use everwire_engine::ports::{Authority, Entrance, Identity, NoTokens};
 use everwire_engine::time::Now;
 use everwire_proto::codes::ErrorCode;
 use rustc_hash::FxHashSet;
@@ -59,19 +59,20 @@ pub struct Tokens {
     keys: Vec<Key>,
     demands: Demands,
     /// Tokens that are accepted no more.
-    pub revoked: Revoked,
+    pub revoked: Arc<Revoked>,
     permits: Mutex<(FxHashSet<Arc<Permit>>, usize)>,
 }
 
 impl Tokens {
     /// An authority with these keys, all of which are accepted.
     pub fn new(keys: Vec<Key>, demands: Demands) -> Self {
-        Self {
-            keys,
-            demands,
-            revoked: Revoked::default(),
-            permits: Mutex::new((FxHashSet::default(), PERMITS)),
-        }
+        Self { keys, demands, revoked: Arc::default(), permits: Mutex::new((FxHashSet::default(), PERMITS)) }
+    }
+
+    /// The same, with what others have revoked.
+    #[must_use]
+    pub fn that_know(self, revoked: Arc<Revoked>) -> Self {
+        Self { revoked, ..self }
     }
 
     /// The keys.
@@ -143,6 +144,37 @@ fn told(fault: &Fault) -> (ErrorCode, String) {
             let text = "the token is not accepted; fetch a new one from your backend";
             (ErrorCode::TokenInvalid, text.to_owned())
         }
+    }
+}
+
+/// The tokens of a server, which may be others tomorrow.
+#[derive(Debug, Default)]
+pub struct Keyring(RwLock<Option<Arc<Tokens>>>);
+
+impl Keyring {
+    /// A ring with these; with none no token is accepted.
+    pub fn new(tokens: Option<Arc<Tokens>>) -> Self {
+        Self(RwLock::new(tokens))
+    }
+
+    /// Those that hold now.
+    pub fn tokens(&self) -> Option<Arc<Tokens>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Others hold from now on. Who came in by the old ones stays until its token ends.
+    pub fn change(&self, tokens: Option<Arc<Tokens>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+    }
+}
+
+impl Authority for Keyring {
+    fn check(&self, token: &str, now: Now) -> Result<Identity, (ErrorCode, String)> {
+        self.tokens().map_or_else(|| NoTokens.check(token, now), |tokens| tokens.check(token, now))
+    }
+    fn check_entrance(&self, token: &str, now: Now) -> Result<Entrance, (ErrorCode, String)> {
+        let tokens = self.tokens();
+        tokens.map_or_else(|| NoTokens.check_entrance(token, now), |tokens| tokens.check_entrance(token, now))
     }
 }
 

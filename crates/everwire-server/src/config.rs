@@ -20,6 +20,7 @@ use std::time::Duration;
 use everwire_brokers::disk::Sync;
 use everwire_engine::channel::{Namespaces, Who};
 use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
+use everwire_engine::node::Settings;
 use everwire_proto::ws::origin;
 
 use crate::auth::Tokens;
@@ -240,6 +241,17 @@ impl Config {
     /// What its addresses look like.
     pub fn place(&self) -> Place<'_> {
         Place { tls: self.tls.is_some(), base_path: &self.base_path }
+    }
+
+    /// What the engine goes by.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            name: "everwire".into(),
+            namespaces: self.namespaces.clone(),
+            limits: self.limits,
+            times: self.times,
+            connect_required: self.connect_required,
+        }
     }
 
     /// Whether any channel keeps messages.

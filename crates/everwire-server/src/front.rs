@@ -94,7 +94,7 @@ async fn serve(
     if stream.set_nodelay().is_err() {
         return;
     }
-    let handshake = Duration::from_millis(site.config.handshake_ms);
+    let handshake = Duration::from_millis(site.config().handshake_ms);
     let opened = tokio::select! {
         opened = tokio::time::timeout(handshake, opening::open(&site, stream, peer)) => opened,
         _ = stop.changed() => return,
@@ -146,8 +146,8 @@ async fn answer(
     if request.method() == Method::CONNECT {
         return Ok(last(api::refuse_method("GET, HEAD, POST")));
     }
-    below::take_off(&site.config.base_path, request.uri_mut());
-    let client = forwarded::client(&site.config.proxies, caller.peer, request.headers()).unwrap_or(NOWHERE);
+    below::take_off(&site.config().base_path, request.uri_mut());
+    let client = forwarded::client(&site.config().proxies, caller.peer, request.headers()).unwrap_or(NOWHERE);
     if let Some(door) = upgrade::door(&site, &request) {
         return Ok(upgrade::answer(&site, door, client.ip(), &mut request));
     }

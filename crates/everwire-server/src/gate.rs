@@ -46,11 +46,13 @@ impl Gate {
             let text = format!("more than {} handshakes a second; come back later", self.per_second);
             return Err(Deny { retry_after_ms: Some(after_ms), ..Deny::new(ErrorCode::Overloaded, text) });
         }
-        node.addresses.join(&party_of(address), node.settings.limits.address_connections).map_err(|crowded| {
-            self.crowded.fetch_add(1, Ordering::Relaxed);
-            let text = format!("this address has {} connections, which is the limit", crowded.most);
-            Deny { retry_after_ms: Some(CROWDED_MS), ..Deny::new(ErrorCode::RateLimited, text) }
-        })
+        node.addresses.join(&party_of(address), node.settings().limits.address_connections).map_err(
+            |crowded| {
+                self.crowded.fetch_add(1, Ordering::Relaxed);
+                let text = format!("this address has {} connections, which is the limit", crowded.most);
+                Deny { retry_after_ms: Some(CROWDED_MS), ..Deny::new(ErrorCode::RateLimited, text) }
+            },
+        )
     }
 }
 

@@ -41,17 +41,17 @@ pub(crate) fn router(site: Arc<Site>, with_api: bool) -> Router {
         .route("/ticket", any(ticket))
         .route("/docs/errors", get(errors));
     if with_api {
-        let document = Arc::new(openapi::document(&site.config));
+        let document = Arc::new(openapi::document(&site.config()));
         router = router.route("/api/{verb}", any(api)).route("/api/log_level", any(log_level)).route(
             "/api/openapi.json",
             any(async move |request: Request<Body>| openapi(&document, &request)),
         );
     }
-    if site.config.metrics_listen.is_empty() {
+    if site.config().metrics_listen.is_empty() {
         router = router.route("/metrics", get(metrics));
     }
-    if site.config.echo {
-        let page = format!("{}/demos/echo", site.config.base_path);
+    if site.config().echo {
+        let page = format!("{}/demos/echo", site.config().base_path);
         router = router.route("/echo", get(async move || see_other(&page)));
     }
     router.fallback(page).layer(map_response(harden)).with_state(site)
@@ -96,7 +96,7 @@ async fn metrics(
     headers: HeaderMap,
 ) -> Response<Body> {
     let granted = || api::access::caller(&site, peer, &headers)?.must_be_granted(Grant::Metrics);
-    if !site.config.metrics_open
+    if !site.config().metrics_open
         && let Err(deny) = granted()
     {
         return api::refuse_with(deny);
@@ -112,7 +112,7 @@ async fn metrics(
 }
 
 async fn errors(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response<Body> {
-    let page = pages::below(&site.config.base_path, errors_page::page(site.config.pages).into_bytes());
+    let page = pages::below(&site.config().base_path, errors_page::page(site.config().pages).into_bytes());
     pages::respond(page, "text/html; charset=utf-8", &headers)
 }
 
@@ -159,7 +159,8 @@ fn openapi(document: &Arc<Vec<u8>>, request: &Request<Body>) -> Response<Body> {
 
 async fn page(State(site): State<Arc<Site>>, uri: Uri, request: Request<Body>) -> Response<Body> {
     let readable = matches!(*request.method(), Method::GET | Method::HEAD);
-    let (pages, base) = (site.config.pages, site.config.base_path.as_str());
+    let config = site.config();
+    let (pages, base) = (config.pages, config.base_path.as_str());
     if let Some(found) = pages::serve(uri.path(), pages, base, request.headers()) {
         return if readable { found } else { api::refuse_method("GET, HEAD") };
     }

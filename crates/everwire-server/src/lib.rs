@@ -28,4 +28,5 @@ mod metrics;
 mod origins;
 mod http;
 mod front;
+pub mod reload;
 pub mod app;

@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use everwire_brokers::disk::{self, Sync};
 use everwire_server::app::{self, StartError};
-use everwire_server::cli::{Cli, HistoryTask, Told, Verb};
+use everwire_server::cli::{Cli, From, HistoryTask, Told, Verb};
 use everwire_server::clock::Clock;
-use everwire_server::config::{ApiKey, Config, History, PORT};
+use everwire_server::config::{ApiKey, Config, Gathered, History, PORT, Setting};
 use everwire_server::listen::Listen;
 use everwire_server::log::{self, LogFormat, LogSettings};
 use everwire_server::notify::Notifier;
+use everwire_server::reload::{Reloaded, reload};
+use everwire_server::site::Site;
 use everwire_server::tls::local;
 use everwire_server::{banner, descriptors};
 use tracing_subscriber::EnvFilter;
@@ -40,9 +42,9 @@ fn main() -> ExitCode {
         Verb::Dev { .. } | Verb::Serve { .. } => {}
     }
     match config_of(&verb) {
-        Ok(config) => {
-            log_to_stderr(cli.log_format, &config.log);
-            run(config, &verb, begun)
+        Ok(gathered) => {
+            log_to_stderr(cli.log_format, &gathered.config.log);
+            run(gathered, &verb, begun)
         }
         Err(faults) => {
             // What the environment asks of the log may be wrong too, and all faults are told at once.
@@ -126,16 +128,19 @@ fn complain(words: &str) {
     let _ = writeln!(std::io::stderr(), "{words}");
 }
 
-fn config_of(verb: &Verb) -> Result<Config, String> {
+/// What `serve` is told by file, environment and flags.
+fn gather(from: &From, listen: &[Listen]) -> Result<Gathered, String> {
+    let mut from = from.clone();
+    if !listen.is_empty() {
+        let all: Vec<_> = listen.iter().map(ToString::to_string).collect();
+        from.set.push(("listen".to_owned(), all.join(",")));
+    }
+    from.gather().map_err(|faults| faults.to_string())
+}
+
+fn config_of(verb: &Verb) -> Result<Gathered, String> {
     let (mut config, listen) = match verb {
-        Verb::Serve { from, listen } => {
-            let mut from = from.clone();
-            if !listen.is_empty() {
-                let all: Vec<_> = listen.iter().map(ToString::to_string).collect();
-                from.set.push(("listen".to_owned(), all.join(",")));
-            }
-            (from.gather().map_err(|faults| faults.to_string())?.config, &[][..])
-        }
+        Verb::Serve { from, listen } => return gather(from, listen),
         Verb::Dev { listen, origin, data, tls } => {
             let mut config = dev(origin)?;
             if *tls {
@@ -160,7 +165,30 @@ fn config_of(verb: &Verb) -> Result<Config, String> {
     if !listen.is_empty() {
         config.listen = listen.to_vec();
     }
-    Ok(config)
+    Ok(Gathered { config, settings: Vec::new() })
+}
+
+/// At a SIGHUP: reads the config again.
+fn reload_into(site: &Site, verb: &Verb, settings: &mut Vec<Setting>) {
+    let Verb::Serve { from, listen } = verb else {
+        return tracing::info!("SIGHUP: dev mode has no config that could be read again");
+    };
+    let gathered = match gather(from, listen) {
+        Ok(gathered) => gathered,
+        Err(faults) => {
+            return tracing::warn!(faults, "SIGHUP: the config has faults, and nothing has changed");
+        }
+    };
+    match reload(site, settings, gathered) {
+        Ok(Reloaded { changed, waiting, settings: fresh }) => {
+            tracing::info!(?changed, "SIGHUP: the config was read again");
+            if !waiting.is_empty() {
+                tracing::warn!(?waiting, "these settings hold after the next start");
+            }
+            *settings = fresh;
+        }
+        Err(error) => tracing::warn!(%error, "SIGHUP: the certificates are no good, and nothing has changed"),
+    }
 }
 
 fn dev(origins: &[String]) -> Result<Config, String> {
@@ -170,7 +198,8 @@ fn dev(origins: &[String]) -> Result<Config, String> {
     Ok(Config { api_keys: vec![key], origins: origins.to_vec(), ..Config::dev() })
 }
 
-fn run(config: Config, verb: &Verb, begun: Instant) -> ExitCode {
+fn run(gathered: Gathered, verb: &Verb, begun: Instant) -> ExitCode {
+    let Gathered { config, mut settings } = gathered;
     let descriptors = descriptors::raise();
     // Signals before the banner: who reads it may stop us at once.
     let started = app::start(config).and_then(|running| Ok((running.signals()?, running)));
@@ -181,7 +210,7 @@ fn run(config: Config, verb: &Verb, begun: Instant) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let config = &running.site.config;
+    let config = &*running.site.config();
     let warnings = banner::warnings(config, &running.addrs, descriptors);
     let text = banner::banner(config, &running.addrs, &warnings, begun.elapsed().as_millis());
     // A closed stdout is no reason not to serve.
@@ -189,7 +218,7 @@ fn run(config: Config, verb: &Verb, begun: Instant) -> ExitCode {
     if let Some(notifier) = Notifier::from_env() {
         running.notify(notifier);
     }
-    let signal = running.wait_for(&mut signals);
+    let signal = running.wait_for(&mut signals, |site| reload_into(site, verb, &mut settings));
     tracing::info!(signal, "stopping; a second signal stops at once");
     match running.drain(&mut signals) {
         None => ExitCode::SUCCESS,

@@ -21,11 +21,11 @@ fn judge<'h>(site: &Site, headers: &'h HeaderMap) -> Result<(), Foreign<'h>> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let Some(first) = origins.next() else { return Ok(()) };
     let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let here = origin::Site { host, tls: site.config.tls.is_some() };
-    let dev = site.config.mode == Mode::Dev;
+    let here = origin::Site { host, tls: site.config().tls.is_some() };
+    let dev = site.config().mode == Mode::Dev;
     let text = first.to_str().unwrap_or("(no text)");
     let one = origins.next().is_none();
-    let admitted = one && origin::is_allowed(Some(text), here, &site.config.origins, dev);
+    let admitted = one && origin::is_allowed(Some(text), here, &site.config().origins, dev);
     if admitted { Ok(()) } else { Err(Foreign { origin: if one { text } else { "(several)" }, host }) }
 }
 
@@ -51,7 +51,7 @@ impl Foreign<'_> {
             }
             return format!("a page opened from a file, or sandboxed, may not connect to {host}: {SERVE_IT}");
         }
-        let dev = site.config.mode == Mode::Dev;
+        let dev = site.config().mode == Mode::Dev;
         let admit = match (origin::is_well_formed(origin), dev) {
             (false, _) => "nothing: this is no origin".to_owned(),
             (true, true) => format!("everwire dev --origin {origin}"),

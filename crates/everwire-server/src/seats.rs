@@ -55,7 +55,7 @@ pub(crate) fn take(folder: &Path, node: &Node, now: Now) -> io::Result<usize> {
     let mut lines = BufReader::new(file.take(MOST_BYTES)).lines();
     let title = lines.next().ok_or_else(strange)??;
     let written_ms: u64 = title.strip_prefix(TITLE).and_then(|ms| ms.parse().ok()).ok_or_else(strange)?;
-    if now.unix_ms.saturating_sub(written_ms) > node.settings.times.resume_ms {
+    if now.unix_ms.saturating_sub(written_ms) > node.settings().times.resume_ms {
         return Ok(0);
     }
     let all = lines.map(|line| read(&line?).ok_or_else(strange)).collect::<io::Result<Vec<_>>>()?;

@@ -320,7 +320,7 @@ impl Shard {
             self.intake.left();
             return;
         }
-        let own = self.turn.node().settings.limits.message_bytes;
+        let own = self.turn.settings().limits.message_bytes;
         let (role, message_bytes) = match arrival.purpose {
             Purpose::Echo { raw } => {
                 let compress = arrival.deflate.is_some_and(Agreed::may_compress);
@@ -342,7 +342,7 @@ impl Shard {
             socket.rest = Some(Box::new(Rest { bytes: arrival.leftover.to_vec(), at: 0 }));
         }
         if matches!(socket.role, Role::Echo(_)) {
-            socket.mark = self.wheel.put(slot, now.mono_ms + self.turn.node().settings.times.heartbeat_ms);
+            socket.mark = self.wheel.put(slot, now.mono_ms + self.turn.settings().times.heartbeat_ms);
         }
         socket.queued = true;
         self.sockets.put(slot, socket);
@@ -360,7 +360,7 @@ impl Shard {
 
     /// Says goodbye to one connection: the server stops.
     fn dismiss(&mut self, slot: u32, now: Now) {
-        let spread_ms = self.turn.node().settings.times.reconnect_spread_ms;
+        let spread_ms = self.turn.settings().times.reconnect_spread_ms;
         let Some(socket) = self.sockets.get(slot) else { return };
         match socket.role {
             Role::Echo(_) => {
@@ -392,7 +392,7 @@ impl Shard {
     }
 
     fn look_at(&mut self, slot: u32, mark: u64, now: Now) {
-        let times = self.turn.node().settings.times;
+        let times = self.turn.settings().times;
         let Some(socket) = self.sockets.get(slot).filter(|s| s.mark == mark) else { return };
         match socket.role {
             Role::Linger => self.remove(slot, now),

@@ -1,13 +1,13 @@
 //! What every part of the front knows: the config, the node, the doors of the shards.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use everwire_brokers::disk::Disk;
 use everwire_engine::node::Node;
 use everwire_engine::turn::Loopback;
 
-use crate::auth::Tickets;
+use crate::auth::{Keyring, Tickets};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::desk::Desk;
@@ -20,8 +20,10 @@ use crate::told::{Reason, Told};
 /// One running server, as its front sees it.
 #[derive(Debug)]
 pub struct Site {
-    /// What it was told to be.
-    pub config: Config,
+    /// What it was told to be last.
+    pub config: RwLock<Arc<Config>>,
+    /// Whose tokens are accepted.
+    pub keyring: Arc<Keyring>,
     /// The engine's node.
     pub node: Arc<Node>,
     /// The channel by which the node listens to itself.
@@ -60,6 +62,11 @@ impl Site {
     pub fn way(&self) -> Way<'_> {
         let Self { node, loopback, shards, disk, clock, .. } = self;
         Way { node, loopback, shards, disk: disk.as_deref(), clock: *clock }
+    }
+
+    /// What it was told to be last.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Upgraded connections.

@@ -58,7 +58,7 @@ impl Turn {
             match self.node.broker.ask(&cell, ask, ticket, now) {
                 Asked::Now(answer) => break answer,
                 Asked::Later => {
-                    let due = now.mono_ms + self.node.settings.times.ask_ms;
+                    let due = now.mono_ms + self.settings.times.ask_ms;
                     self.count_coming(&pending, true);
                     self.asks.insert(number, (due, pending));
                     return;
@@ -82,7 +82,7 @@ impl Turn {
         if let Some((due, pending)) = self.asks.remove(&number) {
             self.count_coming(&pending, false);
             if matches!(pending, Pending::Publish { .. }) {
-                let asked_ms = due.saturating_sub(self.node.settings.times.ask_ms);
+                let asked_ms = due.saturating_sub(self.settings.times.ask_ms);
                 self.publish_lags.count(now.mono_ms.saturating_sub(asked_ms));
             }
             self.resolve(pending, answer, now);
@@ -173,7 +173,7 @@ impl Turn {
     }
 
     pub(super) fn wait(&mut self, slot: u32, channel: Option<&str>, payload: &[u8]) -> Flow {
-        let limit = self.node.settings.limits.waiting_commands as usize;
+        let limit = self.settings.limits.waiting_commands as usize;
         let Some(conn) = self.conn(slot) else { return Flow::Stop };
         let (Some(waiting), Some(channel)) = (&mut conn.waiting, channel) else { return Flow::Continue };
         waiting.bytes += payload.len();

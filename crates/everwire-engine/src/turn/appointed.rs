@@ -82,19 +82,19 @@ impl Turn {
     ) -> Result<Option<Appointed>, Deny> {
         let known = self.hub.find(channel).is_some_and(|key| self.hub.is_subscribed(slot, key));
         let subscribed = self.hub.subscription_count(slot) + before;
-        let node = self.node.clone();
+        let settings = self.settings.clone();
         let generation = self.generations[slot as usize];
         let Some(conn) = self.conn(slot).filter(|_| !known) else { return Ok(None) };
         let waiting = conn.waiting.as_ref().map_or(&[][..], |waiting| &waiting.channels);
         if waiting.iter().any(|of| **of == *channel) {
             return Ok(None);
         }
-        let full = (subscribed + waiting.len(), conn.session.most_channels(&node.settings.limits));
-        let ask = conn.session.ask_appointed(channel, since, &node.settings.namespaces, full)?;
+        let full = (subscribed + waiting.len(), conn.session.most_channels(&settings.limits));
+        let ask = conn.session.ask_appointed(channel, since, &settings.namespaces, full)?;
         let key = self.room_for(channel, &ask, now)?;
         let Some(cell) = self.hub.cell(key) else { return Ok(None) };
         let located = cell.is_live().then(|| cell.locate(&ask.wanted, now)).filter(|located| !located.fetch);
-        let due_ms = now.mono_ms + node.settings.times.ask_ms;
+        let due_ms = now.mono_ms + settings.times.ask_ms;
         let joining = Joining { slot, generation, id: None, ask, fetching: false, due_ms };
         Ok(Some(Appointed { key, cell, joining, located }))
     }

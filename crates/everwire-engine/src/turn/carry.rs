@@ -46,7 +46,7 @@ impl Turn {
         command: Command<'_>,
         now: Now,
     ) -> Result<(), Deny> {
-        let settings = &self.node.settings;
+        let settings = &self.settings;
         let (namespaces, limits) = (&settings.namespaces, &settings.limits);
         let subscribed = self.hub.subscription_count(slot);
         let Some(conn) = self.conns.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
@@ -96,9 +96,9 @@ impl Turn {
 
     /// Connects, explicitly or by another first command, whose id a refusal carries. Whether the session stands.
     fn connect(&mut self, slot: u32, id: Option<u64>, connect: Option<&Connect<'_>>, now: Now) -> bool {
-        let node = self.node.clone();
+        let (node, settings) = (self.node.clone(), self.settings.clone());
         let Some(conn) = self.conn(slot) else { return false };
-        let asked = conn.session.ask_connect(connect, &*node.authority, node.settings.connect_required, now);
+        let asked = conn.session.ask_connect(connect, &*node.authority, settings.connect_required, now);
         let ask = match asked {
             Ok(ask) => ask,
             Err(deny) => {
@@ -118,7 +118,7 @@ impl Turn {
         });
         // One that is resumed takes the place of its old connection, which is about to end.
         let goes_on = matches!(resumed, Some(Some(_)));
-        let most = if goes_on { u32::MAX } else { node.settings.limits.user_connections };
+        let most = if goes_on { u32::MAX } else { settings.limits.user_connections };
         let party = match user.as_ref().map(|user| node.users.join(user, most)).transpose() {
             Ok(party) => party,
             Err(crowded) => {
@@ -151,7 +151,7 @@ impl Turn {
         let say = |turn: &mut Self, bodies: &[Subscribed<'_>]| turn.say_connected(slot, id, resumed, bodies);
         self.connect_with(slot, permit.as_ref(), &ask.since, say, now);
         let over = expires_at.map_or(u64::MAX, |at| over_ms(at, now));
-        self.arm(slot, over.min(now.mono_ms + node.settings.times.heartbeat_ms));
+        self.arm(slot, over.min(now.mono_ms + settings.times.heartbeat_ms));
         if !self.byes.is_empty() {
             self.say_late_bye(slot, now);
         }
@@ -178,17 +178,17 @@ impl Turn {
         resumed: Option<bool>,
         subscriptions: &[Subscribed<'_>],
     ) {
-        let node = self.node.clone();
+        let settings = self.settings.clone();
         let Some(conn) = self.conn(slot) else { return };
-        let (session, limits) = (&conn.session, &node.settings.limits);
+        let (session, limits) = (&conn.session, &settings.limits);
         let user = session.identity.user.clone();
         let connected = Connected {
             client: session.client,
             session: session.key,
             resumed,
-            node: &node.settings.name,
+            node: &settings.name,
             user: user.as_deref(),
-            heartbeat_ms: node.settings.times.heartbeat_ms,
+            heartbeat_ms: settings.times.heartbeat_ms,
             expires_at: session.identity.expires_at,
             limits: WireLimits {
                 message_bytes: limits.message_bytes,
@@ -196,7 +196,7 @@ impl Turn {
                 commands_per_second: session.command_rate(limits).0,
             },
             subscriptions,
-            reconnect_spread_ms: node.settings.times.reconnect_spread_ms,
+            reconnect_spread_ms: settings.times.reconnect_spread_ms,
         };
         self.say(slot, id, &Outgoing::Connected(connected));
     }

@@ -139,7 +139,7 @@ impl Turn {
             if goodbye {
                 cell.leave(client, holder);
             } else {
-                let grace_ms = self.node.settings.times.presence_grace_ms;
+                let grace_ms = self.settings.times.presence_grace_ms;
                 let due_ms = now.mono_ms + if planted(Bug::NoGrace) { 0 } else { grace_ms };
                 self.leaves.push(Leave { due_ms, cell, client, holder, key, at });
             }
@@ -190,7 +190,7 @@ impl Turn {
 
     /// Memberships whose grace is over leave, unless their session came back to them.
     pub(super) fn run_leaves(&mut self, now: Now) {
-        let grace = self.node.settings.times.presence_grace_ms;
+        let grace = self.settings.times.presence_grace_ms;
         while self.leaves.peek().is_some_and(|leave| leave.due_ms <= now.mono_ms)
             && let Some(mut leave) = self.leaves.pop()
         {

@@ -48,8 +48,8 @@ impl Turn {
 
     /// Subscribes a connection, whatever its token allows. Whether it is subscribed, or about to be.
     fn let_in(&mut self, slot: u32, channel: &str, wanted: Wanted, now: Now) -> bool {
-        let node = self.node.clone();
-        let Ok(options) = known_channel(channel, &node.settings.namespaces) else { return false };
+        let settings = self.settings.clone();
+        let Ok(options) = known_channel(channel, &settings.namespaces) else { return false };
         let known = self.hub.find(channel).is_some_and(|key| self.hub.is_subscribed(slot, key));
         let subscribed = self.hub.subscription_count(slot);
         let generation = self.generations[slot as usize];
@@ -58,7 +58,7 @@ impl Turn {
         if known || waiting.iter().any(|of| **of == *channel) {
             return true;
         }
-        if subscribed + waiting.len() >= conn.session.most_channels(&node.settings.limits) as usize {
+        if subscribed + waiting.len() >= conn.session.most_channels(&settings.limits) as usize {
             return false;
         }
         let user = conn.session.identity.user.clone();
@@ -75,7 +75,7 @@ impl Turn {
         };
         let Ok(key) = self.room_for(channel, &ask, now) else { return false };
         let Some(cell) = self.hub.cell(key) else { return false };
-        let due_ms = now.mono_ms + node.settings.times.ask_ms;
+        let due_ms = now.mono_ms + settings.times.ask_ms;
         let joining = Joining { slot, generation, id: None, ask, fetching: false, due_ms };
         self.go_in(key, &cell, joining, now);
         true

@@ -45,7 +45,7 @@ impl Turn {
         }
         let Some(cell) = self.hub.cell(key) else { return Ok(()) };
         let generation = self.generations[slot as usize];
-        let due_ms = now.mono_ms + self.node.settings.times.ask_ms;
+        let due_ms = now.mono_ms + self.settings.times.ask_ms;
         let joining = Joining { slot, generation, id, ask, fetching: false, due_ms };
         self.go_in(key, &cell, joining, now);
         Ok(())

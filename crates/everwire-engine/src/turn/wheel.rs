@@ -165,7 +165,7 @@ impl Turn {
 
     /// One connection's deadlines: what is due is done, and the next look armed.
     fn look_at(&mut self, slot: u32, now: Now) {
-        let times = self.node.settings.times;
+        let times = self.settings.times;
         let stalled = self.hub.stalled_since(slot).map(|since| since + times.stalled_ms);
         if stalled.is_some_and(|due| reached(now, due)) {
             self.close_slow(slot, "nothing was taken for too long", now);

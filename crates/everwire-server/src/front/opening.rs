@@ -34,7 +34,7 @@ pub(super) async fn open(
     mut stream: Stream,
     mut peer: Option<SocketAddr>,
 ) -> io::Result<Opened> {
-    let proxies = &site.config.proxies;
+    let proxies = &site.config().proxies;
     if proxies.protocol && proxies.trust(peer.map(|peer| peer.ip())) {
         match proxied::read(&mut stream).await? {
             Says::Client(client) => peer = Some(client),

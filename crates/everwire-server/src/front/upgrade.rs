@@ -53,8 +53,8 @@ pub(super) fn door(site: &Site, request: &Request<Incoming>) -> Option<Door> {
     let asks = || handshake::wants_websocket(lines(request.headers()));
     match request.uri().path() {
         "/ws" => Some(Door::Session),
-        "/echo/raw" if site.config.echo => Some(Door::Echo { raw: true }),
-        "/" | "/echo" if site.config.echo && asks() => Some(Door::Echo { raw: false }),
+        "/echo/raw" if site.config().echo => Some(Door::Echo { raw: true }),
+        "/" | "/echo" if site.config().echo && asks() => Some(Door::Echo { raw: false }),
         _ => None,
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn is_misplaced(request: &Request<Incoming>) -> bool {
 /// The answer to that. A browser shows nothing of it to anybody, so the log has it too.
 pub(super) fn misplaced(site: &Site, request: &Request<Incoming>) -> Response<Body> {
     let at = addresses(site, request.headers());
-    let echo = if site.config.echo { at.echo.as_str() } else { "off" };
+    let echo = if site.config().echo { at.echo.as_str() } else { "off" };
     if let Some(left_out) = site.may_tell(Reason::Path) {
         let path: String = request.uri().path().chars().take(SHOWN).collect();
         tracing::warn!(
@@ -85,7 +85,7 @@ pub(super) fn misplaced(site: &Site, request: &Request<Incoming>) -> Response<Bo
 
 fn addresses(site: &Site, headers: &HeaderMap) -> Addresses {
     let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    Addresses::asked_at(site.config.place(), host, site.port)
+    Addresses::asked_at(site.config().place(), host, site.port)
 }
 
 fn lines(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
@@ -155,7 +155,7 @@ fn accept(
             origins::check(site, headers).map_err(|words| (StatusCode::FORBIDDEN, words))?;
             refuse_token_in_url(request)?;
             let (protocol, format) = choose(&upgrade.protocols, upgrade.bearer.is_some())?;
-            upgrade.deflate = upgrade.deflate.filter(|_| site.config.compression);
+            upgrade.deflate = upgrade.deflate.filter(|_| site.config().compression);
             let deflated = upgrade.deflate.is_some_and(Agreed::may_compress);
             let token = upgrade.bearer.clone().or_else(|| bearer(headers));
             let token = ticket(site, request)?.or(token.map(|token| Secret(token.into_boxed_str())));
@@ -276,7 +276,7 @@ fn send_on(
 ) {
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {
-        let handshake = Duration::from_millis(site.config.handshake_ms);
+        let handshake = Duration::from_millis(site.config().handshake_ms);
         let Ok(Ok(upgraded)) = tokio::time::timeout(handshake, upgrade).await else {
             return;
         };

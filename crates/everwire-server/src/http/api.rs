@@ -83,8 +83,8 @@ async fn run(
         ));
     };
     caller.must_be_granted(verb.spec().grant).map_err(of)?;
-    let patience = Duration::from_millis(site.config.body_ms);
-    let bytes = match tokio::time::timeout(patience, whole(body, most_bytes(&site.config, verb))).await {
+    let patience = Duration::from_millis(site.config().body_ms);
+    let bytes = match tokio::time::timeout(patience, whole(body, most_bytes(&site.config(), verb))).await {
         Ok(whole) => whole?,
         Err(_) => {
             let words = format!("the body was not whole after {} ms", patience.as_millis());
@@ -143,7 +143,7 @@ fn channel_of<'c>(call: &'c Call<'_>) -> Option<&'c str> {
     }
 }
 
-async fn perform(site: &Site, caller: &Caller<'_>, call: &Call<'_>) -> Result<Vec<u8>, Deny> {
+async fn perform(site: &Site, caller: &Caller, call: &Call<'_>) -> Result<Vec<u8>, Deny> {
     if let Some(channel) = channel_of(call) {
         caller.must_be_for(channel)?;
     }

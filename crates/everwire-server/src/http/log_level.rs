@@ -33,7 +33,7 @@ pub(super) async fn serve(site: &Site, peer: SocketAddr, request: Request<Body>)
     if let Err(deny) = granted() {
         return api::refuse_with(deny);
     }
-    let patience = Duration::from_millis(site.config.body_ms);
+    let patience = Duration::from_millis(site.config().body_ms);
     let Ok(whole) = tokio::time::timeout(patience, to_bytes(body, BODY_BYTES)).await else {
         return api::refuse(StatusCode::REQUEST_TIMEOUT, "the body was not whole in time");
     };

@@ -15,18 +15,18 @@ use crate::site::Site;
 /// The object. The API's key stands in it only in dev mode, for a page of ours on this machine.
 pub(super) fn stats(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Vec<u8> {
     let host = headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let at = Addresses::asked_at(site.config.place(), host, site.port);
+    let at = Addresses::asked_at(site.config().place(), host, site.port);
     let mut addresses = Map::new();
     addresses.insert("home".into(), at.home.into());
     addresses.insert("ws".into(), at.ws.into());
-    if site.config.echo {
+    if site.config().echo {
         addresses.insert("echo".into(), at.echo.into());
     }
-    if site.config.api_listen.is_empty() {
+    if site.config().api_listen.is_empty() {
         addresses.insert("api".into(), at.api.into());
     }
     let ours = is_local(site, peer.ip(), headers) && origins::are_admitted(site, headers);
-    if let Some(key) = site.config.api_keys.first().filter(|_| ours) {
+    if let Some(key) = site.config().api_keys.first().filter(|_| ours) {
         addresses.insert("key".into(), key.reveal().into());
     }
     let stats = json!({
@@ -35,11 +35,11 @@ pub(super) fn stats(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Vec<u
         "connections": site.connections(),
         "channels": site.node.channel_count(),
         "messages": site.node.counters.published.load(Ordering::Relaxed),
-        "mode": site.config.mode.as_str(),
+        "mode": site.config().mode.as_str(),
         // What our pages need; one that lacks it says so instead of waiting.
-        "echo": site.config.echo,
-        "demo": site.config.is_open_to_pages("demo:wire"),
-        "chat": site.config.is_open_to_pages("chat:lobby"),
+        "echo": site.config().echo,
+        "demo": site.config().is_open_to_pages("demo:wire"),
+        "chat": site.config().is_open_to_pages("chat:lobby"),
         "addresses": Value::Object(addresses),
     });
     stats.to_string().into_bytes()

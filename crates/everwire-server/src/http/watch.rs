@@ -40,7 +40,7 @@ pub(super) fn routes() -> Router<Arc<Site>> {
 
 /// Accepts for as long as the process runs.
 pub(crate) async fn accept(listener: TcpListener, site: Arc<Site>) {
-    let handshake = Duration::from_millis(site.config.handshake_ms);
+    let handshake = Duration::from_millis(site.config().handshake_ms);
     let router = routes().route("/metrics", get(metrics)).layer(map_response(harden)).with_state(site);
     let places = Arc::new(Semaphore::new(PLACES));
     while let Ok(place) = places.clone().acquire_owned().await {

@@ -79,7 +79,7 @@ pub(super) fn of(site: &Site) -> Vec<Family> {
     all.extend(lengths(&shards));
     all.extend(store(site));
     let words =
-        vec![("version", env!("CARGO_PKG_VERSION").into()), ("mode", site.config.mode.as_str().into())];
+        vec![("version", env!("CARGO_PKG_VERSION").into()), ("mode", site.config().mode.as_str().into())];
     let help = "The build that runs, and how";
     all.push(Family { name: "everwire_build", help, samples: Samples::Info(words) });
     all

@@ -7,6 +7,7 @@ mod wire;
 mod peer;
 mod world;
 mod process;
+mod reloaded;
 mod guarded;
 mod backend;
 mod durable;

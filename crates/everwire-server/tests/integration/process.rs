@@ -124,6 +124,12 @@ impl Process {
         Self { child, addr, banner, log, killed: false, config }
     }
 
+    /// Writes another config, which it reads at a SIGHUP.
+    pub fn rewrite(&self, config: &str) {
+        std::fs::write(self.config.as_ref().unwrap().path(), config).unwrap();
+        self.signal(Signal::HUP);
+    }
+
     /// Where it keeps its history unless its config says otherwise.
     pub fn data(&self) -> PathBuf {
         self.config.as_ref().unwrap().path().with_extension("data")

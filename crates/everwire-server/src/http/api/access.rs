@@ -1,6 +1,7 @@
 //! Who may ask the API for what.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::http::header::HOST;
 use axum::http::{HeaderMap, HeaderValue};
@@ -9,28 +10,30 @@ use everwire_proto::api::Grant;
 use everwire_proto::codes::ErrorCode;
 
 use super::bearer;
-use crate::config::{ApiKey, Mode};
+use crate::config::{ApiKey, Config, Mode};
 use crate::site::Site;
 
 /// Who asks: the holder of a key, or in dev mode somebody on this machine.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Caller<'s> {
-    /// `None`: nobody limits it.
-    key: Option<&'s ApiKey>,
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    config: Arc<Config>,
+    /// The number of its key; `None`: nobody limits it.
+    key: Option<usize>,
 }
 
 /// Whoever sent these headers.
-pub(crate) fn caller<'s>(site: &'s Site, peer: SocketAddr, headers: &HeaderMap) -> Result<Caller<'s>, Deny> {
+pub(crate) fn caller(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Result<Caller, Deny> {
+    let config = site.config();
     let sent = bearer(headers).or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes));
     match sent {
         Some(sent) => {
             // All keys are compared, so that the time does not tell which one it was.
-            let keys = site.config.api_keys.iter();
-            let known = keys.fold(None, |known, key| if key.matches(sent) { Some(key) } else { known });
+            let keys = config.api_keys.iter().enumerate();
+            let known = keys.fold(None, |known, (at, key)| if key.matches(sent) { Some(at) } else { known });
             let unknown = || Deny::new(ErrorCode::Unauthorized, "this API key is not known here");
-            known.map(|key| Caller { key: Some(key) }).ok_or_else(unknown)
+            known.map(|key| Caller { config, key: Some(key) }).ok_or_else(unknown)
         }
-        None if is_local(site, peer.ip(), headers) => Ok(Caller { key: None }),
+        None if is_local(site, peer.ip(), headers) => Ok(Caller { config, key: None }),
         None => {
             let words = "an API key is needed: send `Authorization: Bearer <key>` or `X-API-Key: <key>`";
             Err(Deny::new(ErrorCode::Unauthorized, words))
@@ -45,13 +48,17 @@ pub(crate) fn is_local(site: &Site, peer: IpAddr, headers: &HeaderMap) -> bool {
     let name =
         host.rsplit_once(':').filter(|(_, p)| p.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(n, _)| n);
     let ours = name.eq_ignore_ascii_case("localhost") || matches!(name, "127.0.0.1" | "[::1]");
-    site.config.mode == Mode::Dev && peer.to_canonical().is_loopback() && ours
+    site.config().mode == Mode::Dev && peer.to_canonical().is_loopback() && ours
 }
 
-impl Caller<'_> {
+impl Caller {
+    fn key(&self) -> Option<&ApiKey> {
+        self.key.map(|at| &self.config.api_keys[at])
+    }
+
     /// Refuses what the key does not grant.
     pub(crate) fn must_be_granted(&self, grant: Grant) -> Result<(), Deny> {
-        if self.key.is_none_or(|key| key.grants(grant)) {
+        if self.key().is_none_or(|key| key.grants(grant)) {
             return Ok(());
         }
         let words = format!("this API key has no right {:?}; the operator gives it", grant.as_str());
@@ -60,12 +67,12 @@ impl Caller<'_> {
 
     /// Whether the key is for this channel.
     pub(crate) fn is_for(&self, channel: &str) -> bool {
-        self.key.is_none_or(|key| key.is_for(channel))
+        self.key().is_none_or(|key| key.is_for(channel))
     }
 
     /// Whether the key is for all channels.
     pub(crate) fn is_for_all_channels(&self) -> bool {
-        self.key.is_none_or(ApiKey::is_for_all_channels)
+        self.key().is_none_or(ApiKey::is_for_all_channels)
     }
 
     /// Refuses channels that the key is not for.

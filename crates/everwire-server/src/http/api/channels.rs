@@ -83,7 +83,7 @@ impl<'a> Known<'a> {
 }
 
 fn patience(site: &Site) -> Duration {
-    Duration::from_millis(site.node.settings.times.ask_ms)
+    Duration::from_millis(site.node.settings().times.ask_ms)
 }
 
 pub(super) async fn history(site: &Site, ask: &History<'_>) -> Result<Vec<u8>, Deny> {
@@ -132,12 +132,7 @@ pub(super) fn presence_stats(site: &Site, channel: &str) -> Result<Vec<u8>, Deny
     Ok(written(&Stats { r#type: "presence_stats", channel, version, users, clients }))
 }
 
-pub(super) fn list(
-    site: &Site,
-    caller: &Caller<'_>,
-    prefix: &str,
-    page: &Paging<'_>,
-) -> Result<Vec<u8>, Deny> {
+pub(super) fn list(site: &Site, caller: &Caller, prefix: &str, page: &Paging<'_>) -> Result<Vec<u8>, Deny> {
     let unread =
         || Deny::new(ErrorCode::BadRequest, "`after` must be the `next` of the page before, as it was");
     let from = page.after.as_deref().map(|after| ChannelCursor::parse(after).ok_or_else(unread));

@@ -71,7 +71,7 @@ fn expelled(whom: &Whom<'_>) -> Result<Expelled, Deny> {
 async fn order(site: &Site, shard: u16, order: Arc<Order>) -> Result<Report, Deny> {
     let waiter = site.desk.wait_for_report();
     site.node.order(shard, order, waiter.reply_to());
-    let patience = Duration::from_millis(site.node.settings.times.ask_ms);
+    let patience = Duration::from_millis(site.node.settings().times.ask_ms);
     let late =
         || Deny::new(ErrorCode::Timeout, "a part of the server did not answer in time; its log says why");
     waiter.report(patience).await.ok_or_else(late)
@@ -88,7 +88,7 @@ async fn order_all(site: &Site, what: Order) -> Result<Report, Deny> {
     let begun: Vec<_> = begun.collect();
     let mut all = Report::default();
     for waiter in begun {
-        let patience = Duration::from_millis(site.node.settings.times.ask_ms);
+        let patience = Duration::from_millis(site.node.settings().times.ask_ms);
         let late =
             || Deny::new(ErrorCode::Timeout, "a part of the server did not answer in time; its log says why");
         let report = waiter.report(patience).await.ok_or_else(late)?;
@@ -109,7 +109,7 @@ fn cursor(after: Option<&str>) -> Result<(u16, u32), Deny> {
 
 pub(super) async fn list(
     site: &Site,
-    caller: &Caller<'_>,
+    caller: &Caller,
     which: &Which<'_>,
     page: &Paging<'_>,
 ) -> Result<Vec<u8>, Deny> {
@@ -156,7 +156,7 @@ pub(super) async fn subscribe(
     since: Option<&Since<'_>>,
     rewind: Option<u64>,
 ) -> Result<Vec<u8>, Deny> {
-    known_channel(channel, &site.node.settings.namespaces)?;
+    known_channel(channel, &site.node.settings().namespaces)?;
     let unread = || Deny::new(ErrorCode::BadRequest, "an epoch is 1..64 characters of [A-Za-z0-9_-]");
     let position = |since: &Since<'_>| {
         let epoch = Epoch::parse(&since.epoch);
@@ -174,7 +174,7 @@ pub(super) async fn subscribe(
 }
 
 pub(super) async fn unsubscribe(site: &Site, whom: &Whom<'_>, channel: &str) -> Result<Vec<u8>, Deny> {
-    known_channel(channel, &site.node.settings.namespaces)?;
+    known_channel(channel, &site.node.settings().namespaces)?;
     let whom = expelled(whom)?;
     let report = order_all(site, Order::Unsubscribe { whom, channel: channel.into() }).await?;
     // Who was not in it is not meant.

@@ -43,11 +43,12 @@ fn explained(site: &Site, ask: &Explain<'_>) -> Explained {
         Ok(identity) => identity,
         Err(because) => return denied(ErrorCode::TokenInvalid, because, &Identity::default()),
     };
-    let options = match known_channel(&ask.channel, &site.node.settings.namespaces) {
+    let settings = site.node.settings();
+    let options = match known_channel(&ask.channel, &settings.namespaces) {
         Ok(options) => options,
         Err(deny) => return denied(deny.code, deny.message, &identity),
     };
-    if site.node.settings.connect_required && ask.token.is_none() && ask.user.is_none() {
+    if site.node.settings().connect_required && ask.token.is_none() && ask.user.is_none() {
         let because = "connect_required = true, so without a token nobody gets in".to_owned();
         return denied(ErrorCode::Unauthorized, because, &identity);
     }
@@ -73,7 +74,7 @@ fn identity(site: &Site, ask: &Explain<'_>) -> Result<Identity, String> {
         let user = ask.user.as_deref().map(Into::into);
         return Ok(Identity { user, ..Identity::default() });
     };
-    let Some(tokens) = &site.config.tokens else {
+    let Some(tokens) = site.keyring.tokens() else {
         return Err("the token is refused: this server has no keys for tokens".to_owned());
     };
     tokens.identity(token, site.clock.now()).map_err(|fault| format!("the token is refused: {fault}"))

@@ -30,12 +30,12 @@ struct Limits {
 }
 
 pub(super) fn info(site: &Site) -> Vec<u8> {
-    let (node, limits) = (&site.node, &site.config.limits);
+    let (node, limits) = (&site.node, &site.config().limits);
     written(&Info {
         r#type: "info",
         version: env!("CARGO_PKG_VERSION"),
-        node: &node.settings.name,
-        mode: site.config.mode.as_str(),
+        node: &node.settings().name,
+        mode: site.config().mode.as_str(),
         uptime_ms: site.clock.now().mono_ms,
         connections: site.connections(),
         channels: node.channel_count(),
@@ -44,8 +44,8 @@ pub(super) fn info(site: &Site) -> Vec<u8> {
             message_bytes: limits.message_bytes,
             channels: limits.channels,
             commands_per_second: limits.commands_per_second,
-            items: site.config.api_limits.items,
-            body_bytes: most_bytes(&site.config, Verb::Batch),
+            items: site.config().api_limits.items,
+            body_bytes: most_bytes(&site.config(), Verb::Batch),
         },
     })
 }

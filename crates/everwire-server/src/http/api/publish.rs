@@ -43,7 +43,7 @@ impl<'s> Asked<'s> {
 }
 
 fn deadline(site: &Site) -> Instant {
-    Instant::now() + Duration::from_millis(site.node.settings.times.ask_ms)
+    Instant::now() + Duration::from_millis(site.node.settings().times.ask_ms)
 }
 
 pub(super) async fn one(site: &Site, ask: &Publish<'_>) -> Result<Vec<u8>, Deny> {
@@ -52,11 +52,7 @@ pub(super) async fn one(site: &Site, ask: &Publish<'_>) -> Result<Vec<u8>, Deny>
     Ok(out)
 }
 
-pub(super) async fn broadcast(
-    site: &Site,
-    caller: &Caller<'_>,
-    ask: &Broadcast<'_>,
-) -> Result<Vec<u8>, Deny> {
+pub(super) async fn broadcast(site: &Site, caller: &Caller, ask: &Broadcast<'_>) -> Result<Vec<u8>, Deny> {
     check_count(site, ask.channels.len())?;
     let begin =
         |channel: &str| caller.must_be_for(channel).and_then(|()| Asked::begin(site, &ask.to(channel)));
@@ -64,11 +60,7 @@ pub(super) async fn broadcast(
     Ok(results(site, "broadcast", begun).await)
 }
 
-pub(super) async fn batch(
-    site: &Site,
-    caller: &Caller<'_>,
-    asks: &[Publish<'static>],
-) -> Result<Vec<u8>, Deny> {
+pub(super) async fn batch(site: &Site, caller: &Caller, asks: &[Publish<'static>]) -> Result<Vec<u8>, Deny> {
     check_count(site, asks.len())?;
     let begin = |ask: &Publish<'_>| caller.must_be_for(&ask.channel).and_then(|()| Asked::begin(site, ask));
     let begun = asks.iter().map(begin).collect();
@@ -76,7 +68,7 @@ pub(super) async fn batch(
 }
 
 fn check_count(site: &Site, count: usize) -> Result<(), Deny> {
-    let most = site.config.api_limits.items as usize;
+    let most = site.config().api_limits.items as usize;
     if count <= most {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use everwire_proto::codes::{CloseCode, ErrorCode};
 use crate::site::Site;
 
 pub(super) fn revoke(site: &Site, which: &Revoke<'_>) -> Result<Vec<u8>, Deny> {
-    let Some(tokens) = &site.config.tokens else {
+    let Some(tokens) = site.keyring.tokens() else {
         return Err(Deny::new(
             ErrorCode::NotAvailable,
             "this server has no keys for tokens, so there is none to revoke",
