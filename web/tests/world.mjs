@@ -75,7 +75,9 @@ export async function startServer({ listen = '127.0.0.1:0', config } = {}) {
     writeFileSync(file, config.includes('[drain]') ? config : `${config}\n[drain]\nnotice = "0s"\n`);
     mode.splice(0, 1, 'serve', '--insecure', '--config', file);
   }
-  const child = spawn(binary(), [...mode, '--listen', listen], { stdio: ['ignore', 'pipe', 'pipe'] });
+  // What the tests are told by EVERWIRE_... is no setting of the server, and it would say so.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('EVERWIRE_')));
+  const child = spawn(binary(), [...mode, '--listen', listen], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = new Promise((done) => child.once('exit', (code) => {
     rmSync(folder, { recursive: true });
     done(code);

@@ -90,6 +90,8 @@ pub enum Item {
     Unheard(HubKey),
     /// The numbers of members have changed, and there are too many of them to tell of each.
     Counted(HubKey),
+    /// All outboxes of the node together hold too much: look which of this shard is the largest.
+    Weigh,
     /// A presence event.
     Member(HubKey, Arc<MemberNote>),
     /// The answer to an earlier ask of this shard.

@@ -172,7 +172,8 @@ fn seat_key(key: SessionKey) -> SeatKey {
 #[derive(Debug)]
 pub struct Outboxes {
     bytes: AtomicU64,
-    /// By shard: its largest one when the shard last looked; 0 while there is no need to.
+    /// By shard: one more than the bytes of its largest when the shard last looked; 0: it has not looked, as there was no
+    /// need to.
     largest: Box<[AtomicU64]>,
 }
 
@@ -192,15 +193,25 @@ impl Outboxes {
         self.bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
     }
 
-    /// The largest one of a shard.
-    pub fn tell_largest(&self, shard: u16, bytes: u64) {
-        self.largest[usize::from(shard)].store(bytes, Ordering::Relaxed);
+    /// The largest one of a shard; `None`: it does not look any more.
+    pub fn tell_largest(&self, shard: u16, bytes: Option<u64>) {
+        self.largest[usize::from(shard)].store(bytes.map_or(0, |bytes| bytes + 1), Ordering::Relaxed);
     }
 
     /// The largest one of all other shards, as they told.
     pub fn largest_besides(&self, shard: u16) -> u64 {
-        let others = self.largest.iter().enumerate().filter(|(at, _)| *at != usize::from(shard));
-        others.map(|(_, cell)| cell.load(Ordering::Relaxed)).max().unwrap_or(0)
+        let others = self.others(shard).map(|(_, told)| told.saturating_sub(1));
+        others.max().unwrap_or(0)
+    }
+
+    /// The other shards that have not looked.
+    pub fn unlooked_besides(&self, shard: u16) -> impl Iterator<Item = u16> {
+        self.others(shard).filter(|(_, told)| *told == 0).map(|(other, _)| other)
+    }
+
+    fn others(&self, shard: u16) -> impl Iterator<Item = (u16, u64)> {
+        let all = (0u16..).zip(&self.largest).map(|(other, told)| (other, told.load(Ordering::Relaxed)));
+        all.filter(move |(other, _)| *other != shard)
     }
 }
 

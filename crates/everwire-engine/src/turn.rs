@@ -166,11 +166,12 @@ pub struct Turn {
     round: usize,
     /// Messages that were read, of all connections.
     heard: u64,
-    /// What this shard told the node that its outboxes hold, all and the largest.
+    /// What this shard told the node that its outboxes hold.
     told_bytes: u64,
-    told_largest: u64,
     /// How long publishes waited for their answer.
     publish_lags: Lags,
+    /// It told which is the largest.
+    told_largest: bool,
 }
 
 impl Turn {
@@ -204,8 +205,8 @@ impl Turn {
             round: usize::from(shard),
             heard: 0,
             told_bytes: 0,
-            told_largest: 0,
             publish_lags: Lags::default(),
+            told_largest: false,
         }
     }
 
@@ -412,6 +413,8 @@ impl Turn {
                     self.hub.reset_presence(key);
                 }
                 Item::Counted(key) => self.hub.note_count(key),
+                // The flush of this turn looks.
+                Item::Weigh => {}
                 Item::Live(key) => self.channel_live(key, now),
                 Item::Failed(key) => self.channel_failed(key, now),
                 Item::Answer(number, answer) => self.answered(number, answer, now),
@@ -432,8 +435,12 @@ impl Turn {
     pub fn flush(&mut self, carrier: &mut impl Carrier, now: Now, budget: usize) -> bool {
         let more = self.hub.flush(carrier, now, budget);
         self.weigh_outboxes();
-        for overflow in self.hub.take_overflowed() {
-            self.close_slow(overflow.slot, "the outbox is full", now);
+        let overflowed = self.hub.take_overflowed();
+        if !overflowed.is_empty() {
+            for overflow in overflowed {
+                self.close_slow(overflow.slot, "the outbox is full", now);
+            }
+            self.tell_bytes();
         }
         self.ask_wanted(now);
         let gaps = self.hub.take_gaps_told();

@@ -79,8 +79,14 @@ impl Default for Recipe {
 
 impl Recipe {
     fn world(self) -> World {
+        let [world] = self.shards();
+        world
+    }
+
+    /// The shards of one node, each with its own connections.
+    fn shards<const N: usize>(self) -> [World; N] {
         let shared = Arc::new(Shared {
-            inboxes: vec![Arc::new(Inbox::new(self.node.inbox_bytes))],
+            inboxes: (0..N).map(|_| Arc::new(Inbox::new(self.node.inbox_bytes))).collect(),
             limits: self.node,
             history_bytes: 0.into(),
             message_ids: 0.into(),
@@ -98,7 +104,10 @@ impl Recipe {
         let now = Now { mono_ms: 10_000, unix_ms: 1_700_000_000_000 };
         let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));
         let node = Arc::new(Node::new(settings, shared, broker, Arc::new(Named), entropy));
-        World { turn: Turn::new(node, 0, now), sockets: Sockets::default(), now }
+        std::array::from_fn(|shard| {
+            let turn = Turn::new(node.clone(), u16::try_from(shard).unwrap(), now);
+            World { turn, sockets: Sockets::default(), now }
+        })
     }
 }
 
@@ -334,6 +343,32 @@ fn the_sum_of_all_outboxes_is_limited_and_the_largest_goes_first() {
         slots.iter().map(|slot| world.heard(*slot).matches(r#""type":"gap""#).count()).collect();
     assert!(gaps[2] > 0 && gaps[0] == 0, "{gaps:?}");
     assert_eq!(world.turn.node().outboxes.bytes(), 0);
+}
+
+/// The shard that meets the limit has the others look first: the largest outbox is theirs.
+#[test]
+fn the_largest_outbox_may_be_another_shard_s() {
+    let mut recipe = Recipe::default();
+    recipe.node.outbox_bytes = 16 * 1024;
+    let mut worlds = recipe.shards::<2>();
+    let slots = worlds.each_mut().map(|world| world.open(None));
+    let fill =
+        |world: &mut World, slot: u32, pings: usize| (0..pings).for_each(|_| _ = world.say(slot, PING));
+    for (world, slot) in worlds.iter_mut().zip(slots) {
+        assert!(world.ask(slot, PING).contains("pong"));
+        world.sockets.full[slot as usize] = true;
+    }
+    let [small, large] = &mut worlds;
+    fill(large, slots[1], 600);
+    // 24 bytes each: these are too many.
+    fill(small, slots[0], 90);
+    assert!(large.turn.node().outboxes.bytes() > 16 * 1024, "nobody has given anything yet");
+    large.settle();
+    assert!(large.turn.node().outboxes.bytes() < 4 * 1024);
+    for (world, slot, ended) in [(small, slots[0], false), (large, slots[1], true)] {
+        world.free(slot);
+        assert_eq!(world.turn.take_finished() == [slot], ended);
+    }
 }
 
 /// Replies can't be left out: whoever has most of them is ended.

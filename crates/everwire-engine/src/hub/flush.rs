@@ -500,9 +500,10 @@ impl Hub {
         self.tidy_outbox(slot);
     }
 
-    /// Every outbox with its bytes, the largest first.
+    /// The outboxes of full sockets with their bytes, the largest first. Where the socket is not full, only its turn has
+    /// not come.
     pub fn outboxes(&self) -> Vec<(usize, u32)> {
-        let waiting = (0u32..).zip(&self.hot).filter(|(_, hot)| hot.waiting);
+        let waiting = (0u32..).zip(&self.hot).filter(|(_, hot)| hot.waiting && hot.blocked);
         let mut all: Vec<_> = waiting.map(|(slot, _)| (self.waiting_bytes(slot), slot)).collect();
         all.sort_unstable_by(|a, b| b.cmp(a));
         all
