@@ -84,6 +84,9 @@ fn pattern(text: &str) -> Option<Parsed> {
 /// Whether this line of a list means that origin: `scheme://host[:port]`, or `scheme://*.host[:port]` for every name
 /// below that host, however deep, and not for the host itself.
 fn means(line: &str, theirs: &Parsed) -> bool {
+    if line == ANY {
+        return true;
+    }
     if let Some(one) = parse(line) {
         return one == *theirs;
     }
@@ -93,7 +96,7 @@ fn means(line: &str, theirs: &Parsed) -> bool {
 }
 
 /// Whether an `Origin` may open a connection here: none at all (no browser), this very site, or one of `allowed`
-/// (each `scheme://host[:port]`, or `scheme://*.host[:port]`). `null` is foreign. With `dev` only a `Host` that [`is_beyond_dns`] is this very site,
+/// (each `scheme://host[:port]`, or `scheme://*.host[:port]`, or `*` for all that can be read). `null` is foreign. With `dev` only a `Host` that [`is_beyond_dns`] is this very site,
 /// and a server that was reached by a loopback name takes every page of this machine, whatever its port: a front end has
 /// a development server of its own.
 pub fn is_allowed(origin: Option<&str>, site: Site<'_>, allowed: &[String], dev: bool) -> bool {
@@ -109,6 +112,9 @@ pub fn is_allowed(origin: Option<&str>, site: Site<'_>, allowed: &[String], dev:
     }
     theirs == ours
 }
+
+/// The line of the list that means every origin.
+pub const ANY: &str = "*";
 
 /// Whether a line of the list can be read as a pattern: `scheme://*.host[:port]`.
 pub fn is_pattern(line: &str) -> bool {

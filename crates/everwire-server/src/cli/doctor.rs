@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::config::Config;
 use crate::descriptors;
 use crate::listen::Listen;
+use crate::tls::{Files, Tls};
 
 use super::{From, Told};
 
@@ -56,6 +57,7 @@ impl Doctor {
         ];
         looks.extend(config.listen.iter().map(|listen| ("listen", port(listen))));
         looks.push(("folder", folder(&config)));
+        looks.extend(config.tls.clone().map(|files| ("certificate", certificate(files, now_ms))));
         looks.extend(self.url.as_ref().map(|url| ("socket", self.socket(url))));
         let mut words = String::new();
         for (name, found) in &looks {
@@ -126,6 +128,16 @@ fn port(listen: &Listen) -> Result<String, String> {
             ))
         }
         Err(error) => Err(format!("can't listen on {addr}: {error}")),
+    }
+}
+
+/// Whether the certificate can be used, and how long.
+fn certificate(files: Files, now_ms: u64) -> Result<String, String> {
+    let name = files.cert.display().to_string();
+    let tls = Tls::load(files).map_err(|error| error.to_string())?;
+    match tls.ends_ms().saturating_sub(now_ms) / 86_400_000 {
+        few @ 0..14 => Err(format!("{name} ends in {few} days: put a new one in its place, and send SIGHUP")),
+        days => Ok(format!("{name} is good for {days} days")),
     }
 }
 

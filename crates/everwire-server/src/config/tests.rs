@@ -126,6 +126,7 @@ fn every_setting_refuses_a_wrong_value_by_its_name() {
 fn what_is_insecure_is_refused_unless_it_is_meant() {
     let anyone = "[namespaces.chat]\naccess = { publish = \"anyone\" }\n";
     for (text, fault) in [
+        ("origins = [\"*\"]\n", "f:1: origins: \"*\" is no origin"),
         ("listen = [\"0.0.0.0:80\"]\n", "f:1: listen: other machines reach this address"),
         ("listen = [\"[::]:80\"]\n", "f:1: listen: other machines reach this address"),
         ("api_keys = [\"0123456789abcdef\"]\n", "f:1: api_keys: a key has at least 32 characters"),
