@@ -56,31 +56,18 @@ fn a_crowd_may_come_back_and_passers_by_are_forgotten() {
 }
 
 #[test]
-fn a_user_is_one_however_many_sessions_it_has() {
+fn a_user_is_one_however_many_connections_it_has() {
     let turn = OneShard::default().turn(NOW);
     let node = turn.node();
-    let sits = |n: u32, user: Option<&str>| {
-        let user = user.map(Into::into);
-        let seat = Seat { client: ClientId([0; 12]), user, at: at(n), ended_ms: None, resumed_ms: 0 };
-        node.sit(key(n), seat);
-    };
-    sits(1, Some("ann"));
-    sits(2, Some("ann"));
-    sits(3, Some("ben"));
-    sits(4, None);
+    let joins = |user: &str| node.users.join(&user.into(), u32::MAX).unwrap();
+    let (ann, again, ben) = (joins("ann"), joins("ann"), joins("ben"));
     assert_eq!(node.user_count(), 2);
-    goes(node, 1);
-    goes(node, 1);
+    drop(ann);
     assert_eq!(node.user_count(), 2, "ann is here once more");
-    node.stand_up(key(2), at(2), true, NOW);
-    goes(node, 4);
+    drop(again);
     assert_eq!(node.user_count(), 1);
-    assert!(node.resume(key(1), Some("ann"), at(9), NOW).is_some());
+    let back = joins("ann");
     assert_eq!(node.user_count(), 2, "ann came back");
-    assert!(node.resume(key(1), Some("ann"), at(10), NOW).is_some());
-    node.stand_up(key(1), at(9), false, NOW);
-    assert_eq!(node.user_count(), 2, "the connection that it had before ends");
-    node.stand_up(key(1), at(10), false, NOW);
-    goes(node, 3);
+    drop((back, ben));
     assert_eq!(node.user_count(), 0);
 }
