@@ -515,11 +515,12 @@ impl Node {
     /// Forgets the oldest ended sessions that are too many or too old, at most so many of them.
     fn forget_ended(&self, now: Now, at_once: usize) {
         let most = self.shared.limits.ended_sessions.max(self.most_live.load(Ordering::Relaxed));
+        let resume_ms = self.settings().times.resume_ms;
         for _ in 0..at_once {
             let key = {
                 let mut ended = lock(&self.ended);
                 let Some(&(at, key)) = ended.front() else { return };
-                let expired = now.mono_ms.saturating_sub(at) > self.settings().times.resume_ms;
+                let expired = now.mono_ms.saturating_sub(at) > resume_ms;
                 if !expired && ended.len() <= most {
                     return;
                 }

@@ -48,7 +48,7 @@ fn explained(site: &Site, ask: &Explain<'_>) -> Explained {
         Ok(options) => options,
         Err(deny) => return denied(deny.code, deny.message, &identity),
     };
-    if site.node.settings().connect_required && ask.token.is_none() && ask.user.is_none() {
+    if settings.connect_required && ask.token.is_none() && ask.user.is_none() {
         let because = "connect_required = true, so without a token nobody gets in".to_owned();
         return denied(ErrorCode::Unauthorized, because, &identity);
     }
