@@ -399,3 +399,25 @@ test('two hundred are here: oneself first, the others in order, and the way to a
   assert.deepEqual(a.faults, []);
   await a.close();
 });
+
+test('the past of a room is shown together, however slowly it comes', async () => {
+  const a = await enter('slowly', 'Ann');
+  for (const text of ['one', 'two', 'three', 'four']) await a.say(text);
+  await a.hears('four');
+  const { page, close } = await browser.open('about:blank');
+  await page.addInitScript(() => {
+    // Each frame comes in a frame of the screen of its own.
+    const { set } = Object.getOwnPropertyDescriptor(WebSocket.prototype, 'onmessage');
+    let turn = Promise.resolve();
+    Object.defineProperty(WebSocket.prototype, 'onmessage', { set(hear) {
+      set.call(this, (event) => (turn = turn.then(() => new Promise(requestAnimationFrame)).then(() => hear(event))));
+    } });
+    globalThis.counts = new Set();
+    new MutationObserver(() => globalThis.counts.add(document.querySelectorAll('.entry-line').length)).observe(document, { childList: true, subtree: true });
+  });
+  await page.goto(`${server.url}/demos/chat#slowly`);
+  await shows(page, '.entry-line:last-child p', 'four');
+  assert.deepEqual(await page.evaluate(() => [...globalThis.counts]), [0, 4]);
+  await close();
+  await a.close();
+});

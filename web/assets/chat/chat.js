@@ -23,7 +23,7 @@ const rooms = new Map();
 let current;
 let drawing = false;
 
-/** What happened in a room. Drawn once a frame, however much it was. */
+/** What happened in a room. Drawn once for all that comes together. */
 function told(room, what, more) {
   if (what === 'recovered') {
     facts.recovered(more);

@@ -43,6 +43,8 @@ export class Room {
   /** Why there is nothing to see, in words. */
   trouble = '';
   entered = false;
+  /** So many messages of the past are still to come before the room is entered. They are shown together, and nothing jumps. */
+  awaited = 0;
   /** @type {any[]} */
   members = [];
 
@@ -167,10 +169,10 @@ export class Room {
   #state({ state, recovered, replaying, error }) {
     this.trouble = state === 'failed' ? `This room can't be entered: ${error.message}.` : '';
     if (state === 'subscribed') {
-      this.entered = true;
+      this.#await(this.entered ? 0 : replaying ?? 0);
       this.#recovering = recovered === true;
       if (recovered && replaying > 0) this.#tell(this, 'recovered', replaying);
-    }
+    } else this.awaited = 0;
     this.#tell(this, 'entries');
   }
 
@@ -186,11 +188,18 @@ export class Room {
     this.#place(entry);
     if (this.watched) this.#saw();
     else if (!mine && !old && this.unread++ === 0) this.first_unread = entry.id;
+    this.#await(replayed ? this.awaited - 1 : 0);
     this.#tell(this, known ? 'entries' : 'entry', entry);
   }
 
+  /** @param {number} count messages of the past that are still to come */
+  #await(count) {
+    this.awaited = Math.max(0, count);
+    this.entered = this.awaited === 0;
+  }
+
   #gap({ reason }) {
-    if (!this.entered) return;
+    if (!this.entered) return this.#await(0);
     const entry = { id: freshId(), kind: 'gap', name: '', text: GAPS[reason] ?? GAPS.slow_consumer, time: Date.now(), mine: false, state: 'sent', fresh: true };
     this.#place(entry);
     this.#tell(this, 'entry', entry);

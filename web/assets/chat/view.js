@@ -61,10 +61,11 @@ export function drawRoom(room, { over, self, again }) {
     used.set(key, element);
     lines.push(element);
   };
-  room.entries.forEach((entry, i) => {
+  const entries = room.awaited > 0 ? [] : room.entries;
+  entries.forEach((entry, i) => {
     const first = entry.id === room.first_unread;
     if (first) put(`new ${entry.id}`, () => make('li', 'mark', 'new'));
-    const follows = !first && together(room.entries[i - 1], entry);
+    const follows = !first && together(entries[i - 1], entry);
     const speaker = room.speaker(entry, self);
     const key = JSON.stringify([room.name, entry.id, entry.state, entry.late, entry.time, entry.trouble, speaker.number, follows]);
     put(key, () => line(entry, speaker, follows, again));
