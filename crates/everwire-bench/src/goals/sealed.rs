@@ -39,7 +39,7 @@ fn greeting(token: Option<&str>) -> Vec<u8> {
 /// it back when they have gone, so a second round in the same process would show nothing.
 pub(super) fn idle(bench: Bench, conns: usize, limit: f64) -> Result<Finding> {
     let keys = Keys::new()?;
-    let quiet = format!("{}[times]\nheartbeat_ms = 3_600_000\n", keys.table());
+    let quiet = format!("{}[times]\nheartbeat = \"1h\"\n", keys.table());
     let server = Server::start(bench.server_core, "", &quiet)?;
     let (client, greeting) = (keys.client()?, greeting(None));
     let fresh = server.watched.resident_bytes()?;
