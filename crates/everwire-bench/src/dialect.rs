@@ -83,10 +83,19 @@ impl Dialect {
         has(payload, &self.greeted)
     }
 
-    /// The frame that answers this, if one must.
+    /// The frames that answer what must be answered of this, and whether that was all of it. Some servers put several
+    /// messages into one frame, a line each.
     pub fn answer(&self, payload: &[u8], out: &mut Vec<u8>) -> bool {
-        let known = self.answers.iter().find(|(said, _)| said.as_bytes() == payload);
-        known.inspect(|(_, text)| frame(out, text)).is_some()
+        if self.answers.is_empty() {
+            return false;
+        }
+        let mut all = true;
+        for line in payload.split(|byte| *byte == b'\n') {
+            let known = self.answers.iter().find(|(said, _)| said.as_bytes() == line);
+            known.inspect(|(_, text)| frame(out, text));
+            all &= known.is_some();
+        }
+        all
     }
 
     /// Whether this refuses something.
@@ -140,6 +149,8 @@ mod tests {
         frame(&mut three, "3");
         assert!(!pings.answer(b"22", &mut out) && pings.answer(b"2", &mut out));
         assert_eq!(out, three);
+        assert!(!pings.answer(b"2\nmore", &mut out));
+        assert_eq!(out, three.repeat(2), "a ping among others is answered, and the others are heard");
         assert!(Dialect::raw().is_delivered(b"anything") && !Dialect::raw().is_refused(b"anything"));
     }
 }

@@ -362,8 +362,11 @@ impl Run {
                     (self.heard_ns, self.heard_call) = (now_ns(), swarm.calls);
                 }
                 self.frame.clear();
-                if self.dialect.answer(frame.payload, &mut self.frame) {
+                let only = self.dialect.answer(frame.payload, &mut self.frame);
+                if !self.frame.is_empty() {
                     swarm.put(number, &self.frame);
+                }
+                if only {
                     return;
                 }
                 match member.waits {

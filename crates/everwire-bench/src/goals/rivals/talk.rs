@@ -47,17 +47,22 @@ impl Talk {
         let mut moved_ns = now_ns();
         while !over {
             swarm.turn(Some(Duration::from_millis(100)), &mut |swarm, number, what| match what {
+                Heard::Frame(frame) if frame.opcode == Opcode::Close as u8 => {
+                    ended.get_or_insert(goodbye(frame.payload));
+                }
                 Heard::Frame(frame) => {
                     let mut out = Vec::new();
-                    if self.answers.answer(frame.payload, &mut out) {
+                    let only = self.answers.answer(frame.payload, &mut out);
+                    if !out.is_empty() {
                         swarm.put(number, &out);
-                    } else {
+                    }
+                    if !only {
                         let worth = ear(swarm, number, frame.payload);
                         moved |= worth != Worth::Nothing;
                         over |= worth == Worth::All;
                     }
                 }
-                Heard::Closed(words) => ended = Some(words),
+                Heard::Closed(words) => drop(ended.get_or_insert(words)),
                 Heard::Open => {}
             })?;
             if let Some(words) = ended {
@@ -79,9 +84,8 @@ impl Talk {
         while now_ns() < end_ns {
             swarm.turn(Some(Duration::from_millis(100)), &mut |swarm, number, what| {
                 let mut out = Vec::new();
-                if let Heard::Frame(frame) = what
-                    && self.answers.answer(frame.payload, &mut out)
-                {
+                if let Heard::Frame(frame) = what {
+                    self.answers.answer(frame.payload, &mut out);
                     swarm.put(number, &out);
                 }
             })?;
@@ -95,6 +99,17 @@ impl Talk {
         let done = go_on(start_ns + u64::try_from(length.as_nanos())?)?;
         let cpu_ns = self.watched.cpu_ns()? - cpu_ns;
         Ok(Block { done, cpu_ns, wall_ns: now_ns() - start_ns })
+    }
+}
+
+/// What a close frame says (RFC 6455 5.5.1), for a reader.
+fn goodbye(payload: &[u8]) -> String {
+    match payload {
+        [high, low, reason @ ..] => {
+            let code = u16::from_be_bytes([*high, *low]);
+            format!("it was closed with {code} {:?}", String::from_utf8_lossy(reason))
+        }
+        _ => "it was closed without a code".to_owned(),
     }
 }
 
