@@ -151,7 +151,8 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-fn spread(values: &[f64]) -> f64 {
+/// How far the largest and the smallest lie apart, as a part of the median.
+pub fn spread(values: &[f64]) -> f64 {
     let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(*v), high.max(*v)));
     (high - low) / median(values)
 }

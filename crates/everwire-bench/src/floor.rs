@@ -133,3 +133,19 @@ fn say_port(listener: &std::net::TcpListener) -> io::Result<()> {
     use std::io::Write as _;
     writeln!(io::stdout(), "{}", listener.local_addr()?.port())
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_floor_is_at_most_sixty_lines() {
+        let programs = [
+            include_str!("floor/broadcast.rs"),
+            include_str!("floor/echo.rs"),
+            include_str!("floor/hold.rs"),
+            include_str!("floor/send.rs"),
+            include_str!("floor/tls.rs"),
+        ];
+        let lines = programs.map(|text| text.lines().count());
+        assert!(lines.iter().all(|lines| *lines <= 60), "{lines:?}");
+    }
+}

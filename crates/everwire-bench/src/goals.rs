@@ -133,9 +133,9 @@ pub fn goal(bench: Bench, name: &str) -> Result<Vec<Finding>> {
         "S8" => Ok(vec![memory::idle_cpu(bench, 10_000)?]),
         "S9" => latency::beat(bench, 1_000, 100),
         "S10" => storm::recover(bench, 18_000, 50),
-        "S12" => slow::deaf(bench, 9_000, 450),
+        "S12" => slow::deaf(bench, 10_000, 500),
         "S13" => Ok(vec![memory::cycles(bench, 1_000_000)?]),
-        "S14" => Ok(vec![fanout::compressed(bench, 1_000, 512)?]),
+        "S14" => all(vec![fanout::compressed(bench, 1_000, 512), memory::idle_deflated(bench, 10_000)]),
         "S15" => {
             let floor_ns = fanout::pair(bench, 1_000, 1)?.0.floor_ns;
             Ok(vec![beside::echo(bench, 17_900, floor_ns)?])

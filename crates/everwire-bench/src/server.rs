@@ -2,15 +2,16 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::machine;
 use crate::watched::Watched;
 
-/// Everything allowed, and rates that the bench does not reach: all limits stay enforced.
+/// Everything allowed to users with a token, and rates that the bench does not reach: all limits stay enforced. The secret is
+/// for measurements alone; nobody else ever trusts it.
 const CONFIG: &str = r#"
 listen = ["127.0.0.1:0"]
 echo = true
@@ -28,12 +29,15 @@ address_commands_burst = 1_000_000
 handshakes_per_second = 1_000_000
 [history]
 store = "memory"
+[[tokens.keys]]
+algorithm = "HS256"
+secret = "0123456789abcdef0123456789abcdef"
 [namespaces.default]
 presence = true
 history = { messages = 1_000 }
-access = { subscribe = "anyone", publish = "anyone", presence = "anyone", history = "anyone" }
+access = { subscribe = "authenticated", publish = "authenticated", presence = "authenticated", history = "authenticated" }
 [namespaces.plain]
-access = { subscribe = "anyone", publish = "anyone" }
+access = { subscribe = "authenticated", publish = "authenticated" }
 "#;
 
 /// A running server; ended when dropped.
@@ -45,6 +49,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// Its time and memory.
     pub watched: Watched,
+    /// A token of a user who may do everything.
+    pub token: String,
 }
 
 impl Server {
@@ -56,6 +62,7 @@ impl Server {
         let name = format!("everwire-bench-{}-{}.toml", std::process::id(), crate::clock::now_ns());
         let config = std::env::temp_dir().join(name);
         std::fs::File::create_new(&config)?.write_all(format!("{keys}\n{CONFIG}\n{tables}").as_bytes())?;
+        let token = token(&config)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["serve", "--insecure", "--config"]).arg(&config).env("EVERWIRE_LOG", "error");
         command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -64,7 +71,7 @@ impl Server {
         let port = said.lines().map_while(Result::ok).find_map(|line| port(&line));
         let watched = Watched::new(child.id())?;
         let port = port.context("the server ended without an address in its banner")?;
-        Ok(Self { child, config, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), watched })
+        Ok(Self { child, config, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), watched, token })
     }
 }
 
@@ -75,6 +82,14 @@ impl Drop for Server {
         let _ = self.child.wait();
         let _ = std::fs::remove_file(&self.config);
     }
+}
+
+/// A token that the server accepts, made by this very binary.
+fn token(config: &Path) -> Result<String> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let made = command.args(["token", "new", "--user", "ann", "--config"]).arg(config).output()?;
+    ensure!(made.status.success(), "no token was made: {}", String::from_utf8_lossy(&made.stderr));
+    Ok(String::from_utf8(made.stdout)?.trim().to_owned())
 }
 
 fn port(line: &str) -> Option<u16> {

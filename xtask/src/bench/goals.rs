@@ -19,7 +19,8 @@ pub(super) const EVERYWHERE: &str = "\
 loopback.\n\
 - JSON, plain TCP, TLS only where it is said. Payloads of 128 bytes where nothing else is said.\n\
 - The server's own pings go out every 25 s and are answered, as to any client, where nothing else is said. All its limits \
-are enforced; those of rate are set beyond what is measured.\n\
+are enforced; those of rate are set beyond what is measured. Every client shows a token, and may do what a user with one \
+may.\n\
 - CPU is what the scheduler says that all threads of the server ran, in the kernel and outside. The load tool's is not in it.\n\
 - Memory is resident memory of the process (VmRSS). What the kernel holds for a socket is not in it, where nothing else is \
 said; it is 4 to 5 KB for an idle one.\n\
@@ -106,7 +107,8 @@ pub(super) const GOALS: [Goal; 17] = [
     Goal {
         name: "S12",
         title: "One subscriber of twenty stops reading",
-        conditions: "What the kernel holds for a socket is counted. Pings every 600 s, so that nobody is cut meanwhile.",
+        conditions: "What the kernel holds for a socket is counted. Pings every 600 s, and who does not read is cut after \
+                     600 s, so that nobody is cut meanwhile.",
         usual_s: 120,
     },
     Goal {
@@ -117,9 +119,9 @@ pub(super) const GOALS: [Goal; 17] = [
     },
     Goal {
         name: "S14",
-        title: "Compression: CPU of a delivery, against the same uncompressed",
-        conditions: "Payloads of 512 bytes, compressed once for all, no context of a connection.",
-        usual_s: 30,
+        title: "Compression: CPU of a delivery and memory, against the same uncompressed",
+        conditions: "Payloads of 512 bytes, compressed once for all, no context of a connection. Memory as in S7.",
+        usual_s: 180,
     },
     Goal {
         name: "S15",

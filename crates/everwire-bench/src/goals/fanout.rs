@@ -16,9 +16,10 @@ use crate::swarm::{Heard, Opening, Upgrade};
 
 pub(super) const CHANNEL: &str = "fan";
 
-/// How our server is spoken to.
+/// How our server is spoken to: each connection shows a token.
 pub(super) fn ours(server: &Server, compression: bool) -> Result<Crowd> {
-    let dialect = Dialect::everwire();
+    let mut dialect = Dialect::everwire();
+    dialect.first = vec![format!(r#"{{"type":"connect","token":"{}"}}"#, server.token)];
     let address = Address::parse(&format!("ws://{}/ws", server.address)).map_err(anyhow::Error::msg)?;
     let upgrade = Upgrade::new(&address, dialect.subprotocol.as_deref(), compression)?;
     let opening = Opening::WebSocket(upgrade);

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 
 use super::fanout::{bare, ours};
 use super::{Bench, Finding};
-use crate::alternate::{UNSTEADY, median};
+use crate::alternate::{UNSTEADY, median, spread};
 use crate::clock::now_ns;
 use crate::dialect::Dialect;
 use crate::floor::{Program, Running};
@@ -130,7 +130,7 @@ pub(super) fn beat(bench: Bench, subscribers: usize, per_second: u32) -> Result<
     let finding = |place: usize, name: &str, limit| {
         let [floor, figure] = &quantiles[place];
         let ratios: Vec<_> = floor.iter().zip(figure).map(|(floor, figure)| figure / floor).collect();
-        let spread = floor.iter().fold(0.0_f64, |most, v| most.max((v / median(floor) - 1.0).abs()));
+        let spread = spread(floor);
         let void = if spread > UNSTEADY { "VOID, the floor was unsteady: " } else { "" };
         Finding {
             goal: "S9",

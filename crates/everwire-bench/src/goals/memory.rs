@@ -28,6 +28,29 @@ pub(super) fn idle(bench: Bench, conns: usize, channels: usize, limit: f64) -> R
     two_rounds(&server, conns, what, limit, || sessions(&server, &crowd, conns, channels))
 }
 
+/// What compression adds to an idle session, of the second round in one process each. There is no context of a connection's
+/// own, so it is nothing but what the allocator's grain makes of two runs.
+pub(super) fn idle_deflated(bench: Bench, conns: usize) -> Result<Finding> {
+    let each = |compression| -> Result<f64> {
+        let server = Server::start(bench.server_core, "compression = \"on\"", "")?;
+        let crowd = ours(&server, compression)?;
+        let (_, before) = sessions(&server, &crowd, conns, 100)?;
+        let (with, _) = sessions(&server, &crowd, conns, 100)?;
+        Ok(with.saturating_sub(before) as f64 / conns as f64)
+    };
+    let (plain, deflated) = (each(false)?, each(true)?);
+    Ok(Finding {
+        goal: "S14",
+        what: format!("{conns} idle sessions: memory that compression adds to each"),
+        floor: format!("{plain:.0} bytes a connection without"),
+        figure: format!("{deflated:.0} bytes a connection"),
+        value: (deflated - plain).max(0.0),
+        limit: 16.0,
+        more_is_better: false,
+        note: "bytes; 16, the allocator's grain, count as none".to_owned(),
+    })
+}
+
 /// The same of connections to the bare echo, each of which had one message back.
 pub(super) fn idle_echo(bench: Bench, conns: usize, limit: f64) -> Result<Finding> {
     let server = Server::start(bench.server_core, "", "")?;

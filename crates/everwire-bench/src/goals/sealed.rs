@@ -1,12 +1,11 @@
 //! What TLS costs: memory of a connection that does nothing, and the CPU of clients that come back.
 
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use everwire_proto::ws::{Opcode, write_masked_frame};
 use rustls::{ClientConfig, HandshakeKind};
 
@@ -24,11 +23,10 @@ const AT_ONCE: usize = 32;
 const CONNECTED: &[u8] = b"\"reconnect_spread_ms\"";
 
 /// An upgrade and `connect`, in one write.
-fn greeting(token: Option<&str>) -> Vec<u8> {
-    let token = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+fn greeting(token: &str) -> Vec<u8> {
     let mut bytes = format!(
         "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{token}\r\n"
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {token}\r\n\r\n"
     )
     .into_bytes();
     write_masked_frame(&mut bytes, Opcode::Text, [1, 2, 3, 4], br#"{"type":"connect","id":1}"#);
@@ -41,7 +39,7 @@ pub(super) fn idle(bench: Bench, conns: usize, limit: f64) -> Result<Finding> {
     let keys = Keys::new()?;
     let quiet = format!("{}[times]\nheartbeat = \"1h\"\n", keys.table());
     let server = Server::start(bench.server_core, "", &quiet)?;
-    let (client, greeting) = (keys.client()?, greeting(None));
+    let (client, greeting) = (keys.client()?, greeting(&server.token));
     let fresh = server.watched.resident_bytes()?;
     let mut sockets: Vec<TcpStream> = Vec::with_capacity(conns);
     let mut resident = |count: usize| -> Result<u64> {
@@ -131,25 +129,11 @@ impl Side for Storm {
     }
 }
 
-/// A secret for this measurement alone; nobody else ever trusts it.
-const TOKENS: &str =
-    "[tokens]\n[[tokens.keys]]\nalgorithm = \"HS256\"\nsecret = \"0123456789abcdef0123456789abcdef\"\n";
-
-/// A token that the server accepts, made by this very binary.
-fn token(keys: &Keys) -> Result<String> {
-    let config = keys.folder().join("tokens.toml");
-    std::fs::write(&config, TOKENS)?;
-    let mut command = Command::new(std::env::current_exe()?);
-    let made = command.args(["token", "new", "--user", "ann", "--config"]).arg(&config).output()?;
-    ensure!(made.status.success(), "no token was made: {}", String::from_utf8_lossy(&made.stderr));
-    Ok(String::from_utf8(made.stdout)?.trim().to_owned())
-}
-
 /// Resumption, upgrade, token and `connect`, against a bare loop that resumes and answers as many bytes.
 pub(super) fn storm(bench: Bench) -> Result<Finding> {
     let keys = Keys::new()?;
-    let server = Server::start(bench.server_core, "", &format!("{}{TOKENS}", keys.table()))?;
-    let greeting = greeting(Some(&token(&keys)?));
+    let server = Server::start(bench.server_core, "", &keys.table())?;
+    let greeting = greeting(&server.token);
     let (_, answer) = open(server.address, &keys.client()?, &greeting, CONNECTED)?;
     let program = Program::Tls { folder: keys.folder().to_owned(), answer };
     let floor = Running::start(program, bench.server_core)?;

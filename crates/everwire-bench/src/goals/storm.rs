@@ -41,7 +41,7 @@ pub(super) fn recover(bench: Bench, conns: usize, missed: u64) -> Result<Vec<Fin
     swarm.send(first, &messages);
     let epoch = epoch(&mut swarm)?;
     let mut greeting = Vec::new();
-    dialect.greeting(&mut greeting);
+    crowd.dialect.iter().for_each(|dialect| dialect.greeting(&mut greeting));
     let subscribe = format!(
         r#"{{"type":"subscribe","id":1,"channel":"{CHANNEL}","since":{{"epoch":"{epoch}","offset":0}}}}"#
     );

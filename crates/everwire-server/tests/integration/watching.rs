@@ -1,5 +1,7 @@
 //! What watches the server is told the truth: whether it lives, whether messages flow, and in numbers.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use crate::guarded::{config, connect, token};
@@ -323,6 +325,8 @@ fn the_page_of_metrics_is_complete() {
         .zip(of("# TYPE "))
         .map(|((name, help), (_, kind))| format!("| `{name}` | {kind} | {} |", help.trim_end_matches('.')))
         .collect();
+    let names: HashSet<_> = of("# TYPE ").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), rows.len(), "a name stands twice, and no reader of metrics takes the page");
     let page = include_str!("../../../../docs/metrics.md");
     let (_, numbers) = page.split_once("## The numbers").unwrap();
     let written: Vec<_> = numbers.lines().filter(|line| line.starts_with("| `")).collect();
