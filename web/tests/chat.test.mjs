@@ -22,6 +22,7 @@ test('a connection that is cut misses nothing: 20 messages, in order, each once'
   await b.hears('before');
   await a.page.click('#cut');
   await shows(a.page, '#status', 'connection cut');
+  await shows(a.page, '#people-title', 'Seen last');
   const numbers = Array.from({ length: 20 }, (_, i) => `number ${i + 1}.`);
   for (const text of numbers) await b.say(text);
   await b.hears('number 20.');
@@ -29,6 +30,7 @@ test('a connection that is cut misses nothing: 20 messages, in order, each once'
   assert.deepEqual(await a.said(), ['before']);
   await a.say('written while away');
   await shows(a.page, '#status', 'connected');
+  await shows(a.page, '#people-title', 'Here now');
   await a.hears('written while away');
   await b.hears('written while away');
   const expected = ['before', ...numbers, 'written while away'];

@@ -102,7 +102,7 @@ export class Channel extends Emitter {
    * @param {Asks} asks
    */
   constructor(name, options, asks) {
-    super();
+    super(['message', 'gap', 'presence', 'state']);
     this.name = name;
     this.#options = options;
     this.#asks = asks;

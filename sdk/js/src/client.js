@@ -103,7 +103,7 @@ export class Client extends Emitter {
    * @param {ClientOptions} options
    */
   constructor(url, options) {
-    super();
+    super(['state', 'error', 'channel']);
     this.#env = environment({ ...(options.WebSocket && { WebSocket: options.WebSocket }), ...options.env });
     if (!this.#env.WebSocket) throw new TypeError('this runtime has no WebSocket: pass one, connect(url, { WebSocket })');
     this.#given = url;

@@ -7,9 +7,16 @@
 export class Emitter {
   /** @type {Map<string, Set<(event: any) => void>>} */
   #listeners = new Map();
+  /** @type {readonly string[]} */
+  #names;
+
+  /** @param {readonly (keyof Events & string)[]} names of all events that there are */
+  constructor(names) {
+    this.#names = names;
+  }
 
   /**
-   * Listens. Returns the function that stops listening.
+   * Listens. Returns the function that stops listening. A name that no event has is a TypeError: its listener would wait for ever.
    *
    * @template {keyof Events & string} Name
    * @param {Name} name
@@ -17,6 +24,7 @@ export class Emitter {
    * @returns {() => void}
    */
   on(name, listener) {
+    if (!this.#names.includes(name)) throw new TypeError(`there is no event "${name}": there are ${this.#names.join(', ')}`);
     const set = this.#listeners.get(name) ?? new Set();
     this.#listeners.set(name, set.add(listener));
     return () => this.off(name, listener);

@@ -402,3 +402,11 @@ test('a subscription that does not come back by itself is asked for', () => {
   socket.reply('subscribe', { type: 'error', code: 'permission_denied', message: 'm', retryable: false });
   assert.equal(w.client.channel('a').state, 'failed');
 });
+
+test('an event that there is not is told, and nothing is subscribed to for it', () => {
+  const w = world();
+  w.connected();
+  assert.throws(() => w.client.channel('a').on('mesage', () => {}), /no event "mesage": there are message, gap, presence, state/);
+  assert.throws(() => w.client.on('open', () => {}), { name: 'TypeError', message: /there are state, error, channel/ });
+  assert.equal(w.socket().all('subscribe').length, 0);
+});

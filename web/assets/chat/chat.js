@@ -54,7 +54,7 @@ client.on('state', redraw);
 function draw() {
   drawRooms([...rooms.values()], current);
   drawRoom(current, { over: client.state === 'closed', self: client.id, again: (entry) => current.again(entry) });
-  drawPeople(current, client.id);
+  drawPeople(current, client.id, client.state === 'connected' || current.members.length === 0);
 }
 
 function room(name) {

@@ -123,9 +123,16 @@ function line(entry, speaker, follows, again) {
 
 const order = new Intl.Collator(undefined, { numeric: true, sensitivity: 'base' });
 
-/** Who is here, oneself first, and who types. @param {any} room @param {string} self */
-export function drawPeople(room, self) {
-  const here = room.members.map((member) => ({ called: room.called(member), self: member.client === self, typing: member.state?.typing === true }));
+/**
+ * Who is here, oneself first, and who types.
+ * @param {any} room
+ * @param {string} self
+ * @param {boolean} live whether this is still so: without a connection nobody knows
+ */
+export function drawPeople(room, self, live) {
+  at('people').classList.toggle('stale', !live);
+  at('people-title').textContent = live ? 'Here now' : 'Seen last';
+  const here = room.members.map((member) => ({ called: room.called(member), self: member.client === self, typing: live && member.state?.typing === true }));
   const named = here.filter((one) => one.called.name).sort((a, b) => Number(b.self) - Number(a.self) || order.compare(a.called.name, b.called.name) || a.called.number - b.called.number);
   const lines = named.map((one) => {
     const item = make('li', '', who('span', one.called));
@@ -137,9 +144,9 @@ export function drawPeople(room, self) {
   const others = nameless.filter((one) => !one.self).length;
   if (others < nameless.length) lines.unshift(make('li', 'you', 'You, without a name yet'));
   if (others > 0) lines.push(make('li', 'you', others === 1 ? 'Somebody without a name' : `${others} without a name`));
-  at('people-count').textContent = `${here.length.toLocaleString('en')} here`;
+  at('people-count').textContent = `${here.length.toLocaleString('en')} ${live ? 'here' : 'seen last'}`;
   at('people-list').replaceChildren(...lines);
-  const names = room.typists(self);
+  const names = live ? room.typists(self) : [];
   at('typists').textContent = names.length === 0 ? ''
     : names.length === 1 ? `${names[0]} is typing`
     : names.length === 2 ? `${names[0]} and ${names[1]} are typing`
@@ -170,6 +177,8 @@ function roomLink(room) {
   link.href = `#${encodeURIComponent(room.name)}`;
   return { item: make('li', '', link), link, unread };
 }
+
+at('room-list').addEventListener('scroll', ({ target }) => target.classList.toggle('scrolled', target.scrollLeft > 0));
 
 /** On a small screen the list runs sideways: what is entered comes into view. @param {any} room */
 export function showRoom(room) {
