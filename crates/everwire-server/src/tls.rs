@@ -1,9 +1,12 @@
 //! TLS: what the certificate files hold, as rustls wants it, exchanged while connections live.
 //!
-//! Never here: sockets. The front shakes hands with [`Tls::config`], the shards read and write through what comes of it.
+//! Never here: sockets. The front shakes hands with [`Tls::config`] by way of [`Records`], the shards go on with those.
 
 mod files;
 mod validity;
+mod records;
+#[cfg(test)]
+pub(crate) mod pair_of_tests;
 pub mod local;
 
 use std::path::PathBuf;
@@ -16,6 +19,7 @@ use rustls::{CipherSuite, RootCertStore, ServerConfig};
 use crate::clock::Clock;
 
 pub use self::files::TlsError;
+pub use self::records::Records;
 
 /// Whether clients show a certificate of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

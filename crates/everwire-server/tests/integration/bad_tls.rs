@@ -1,6 +1,7 @@
 //! Peers that speak no TLS, or break it: they are told or cut in time, and nothing of them stays.
 
 use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use everwire_proto::ws::Opcode;
@@ -95,6 +96,36 @@ fn a_handshake_that_stands_still_is_cut_in_time() {
     let mut silent = Sealed::dial(world.addr(), &pair.client());
     silent.shake_hands().unwrap();
     assert!(silent.read_to_end().0.is_empty());
+    world.until_empty();
+}
+
+/// A client that goes away at any byte of its first words, or of its last ones, leaves nothing behind.
+#[test]
+fn a_handshake_cut_anywhere() {
+    let (world, pair) = hasty_world();
+    for versions in BOTH {
+        let config = pair.client_of(versions, None);
+        let mut client = ClientConnection::new(config.clone(), "localhost".try_into().unwrap()).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        for cut in (0..hello.len()).step_by(5) {
+            world.dial().raw(&hello[..cut]);
+        }
+        for cut in 0..80 {
+            let mut stream = TcpStream::connect(world.addr()).unwrap();
+            let mut client = ClientConnection::new(config.clone(), "localhost".try_into().unwrap()).unwrap();
+            client.write_tls(&mut stream).unwrap();
+            let mut last = Vec::new();
+            while last.is_empty() {
+                assert!(client.read_tls(&mut stream).unwrap() > 0);
+                client.process_new_packets().unwrap();
+                while client.wants_write() {
+                    client.write_tls(&mut last).unwrap();
+                }
+            }
+            stream.write_all(&last[..cut.min(last.len() - 1)]).unwrap();
+        }
+    }
     world.until_empty();
 }
 
