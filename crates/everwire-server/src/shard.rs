@@ -337,8 +337,11 @@ impl Shard {
         };
         let decoder = Decoder::server(Limits { message_bytes }, arrival.deflate.is_some());
         let sealed = arrival.tls.is_some();
+        let ended = arrival.tls.as_ref().is_some_and(|tls| tls.has_ended());
         let seal = arrival.tls.map(|tls| Box::new(Seal::new(*tls)));
         let mut socket = Socket::new(stream, seal, decoder, role);
+        // What is in the kernel is reported as soon as the socket is registered, and a last word that TLS has heard is not.
+        socket.readable = ended;
         socket.place = Some(arrival.place);
         // What the front has sealed and not sent, nobody else will send. If there is something to answer, it goes with that.
         if arrival.leftover.is_empty() {

@@ -20,6 +20,8 @@ pub(super) struct Seal {
     withheld: bool,
     /// What waits is the front's answer, which the kernel was not shown yet: it may leave together with ours.
     unshown: bool,
+    /// Nobody is there any more to hear a last word.
+    gone: bool,
 }
 
 /// What became of the sealed bytes that waited.
@@ -37,7 +39,7 @@ impl Seal {
     /// After the front has shaken hands.
     pub(super) fn new(records: Records) -> Self {
         let unshown = !records.outgoing().is_empty();
-        Self { records, withheld: false, unshown }
+        Self { records, withheld: false, unshown, gone: false }
     }
 
     /// Reads once, into a buffer of at least four records, and tells whether there may be more.
@@ -53,7 +55,10 @@ impl Seal {
                 Ok((n, _)) => break n,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return (Got::Nothing, false),
-                Err(_) => return (Got::End, true),
+                Err(_) => {
+                    self.gone = true;
+                    return (Got::End, true);
+                }
             }
         };
         let more = n == sealed.len() || shut;
@@ -125,8 +130,10 @@ impl Seal {
 
     /// Says that nothing follows. What the kernel does not take at once is not said.
     pub(super) fn close(&mut self, socket: &OwnedFd) {
-        self.records.close();
-        let _ = self.drain(socket);
+        if !self.gone {
+            self.records.close();
+            let _ = self.drain(socket);
+        }
     }
 }
 
