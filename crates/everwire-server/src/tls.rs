@@ -4,6 +4,7 @@
 
 mod files;
 mod validity;
+mod handshakes;
 mod records;
 #[cfg(test)]
 pub(crate) mod pair_of_tests;
@@ -19,6 +20,7 @@ use rustls::{CipherSuite, RootCertStore, ServerConfig};
 use crate::clock::Clock;
 
 pub use self::files::TlsError;
+pub use self::handshakes::{Handshakes, Outcome};
 pub use self::records::Records;
 
 /// Whether clients show a certificate of their own.
@@ -52,6 +54,8 @@ pub struct Tls {
     files: Files,
     tickets: Arc<dyn ProducesTickets>,
     current: RwLock<Loaded>,
+    /// How they went.
+    pub handshakes: Handshakes,
 }
 
 #[derive(Clone, Debug)]
@@ -68,7 +72,7 @@ impl Tls {
     pub fn load(files: Files) -> Result<Self, TlsError> {
         let tickets = tickets()?;
         let current = RwLock::new(read(&files, &tickets, unix_ms())?);
-        Ok(Self { files, tickets, current })
+        Ok(Self { files, tickets, current, handshakes: Handshakes::default() })
     }
 
     /// Reads the files anew. Who shakes hands from now on sees what they hold; connections that live are not touched.

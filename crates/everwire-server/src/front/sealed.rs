@@ -56,7 +56,7 @@ impl Sealed {
     ) -> io::Result<Self> {
         let records = Box::new(Records::new(config).map_err(io::Error::other)?);
         let mut sealed = Self { tcp, records, opened: Vec::new(), hold: Hold::default() };
-        std::future::poll_fn(|cx| sealed.open(&mut begun, cx)).await?;
+        std::future::poll_fn(|cx| Poll::Ready(sealed.open(&mut begun, cx))).await?;
         drop(begun);
         while sealed.records.is_handshaking() {
             std::future::poll_fn(|cx| sealed.poll_send(cx)).await?;
@@ -65,6 +65,10 @@ impl Sealed {
             }
         }
         Ok(sealed)
+    }
+
+    pub(super) fn records(&self) -> &Records {
+        &self.records
     }
 
     pub(super) fn tcp(&self) -> &TcpStream {
@@ -85,19 +89,19 @@ impl Sealed {
         let mut space = [MaybeUninit::uninit(); SEALED_BYTES];
         let mut space = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut space))?;
-        self.open(space.filled_mut(), cx)
+        Poll::Ready(self.open(space.filled_mut(), cx))
     }
 
-    /// Opens what was read; how much that was. It waits for nothing.
-    fn open(&mut self, sealed: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Opens what was read; how much that was.
+    fn open(&mut self, sealed: &mut [u8], cx: &mut Context<'_>) -> io::Result<usize> {
         let Self { records, opened, .. } = self;
         let outcome = records.open(sealed, &mut |piece| opened.extend_from_slice(piece));
         if let Err(error) = outcome {
             // It says why, to whoever takes it at once.
             let _ = self.poll_send(cx);
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
-        Poll::Ready(Ok(sealed.len()))
+        Ok(sealed.len())
     }
 
     /// Sends what waits.

@@ -11,7 +11,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
     ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
 };
-use rustls::{Error, InvalidMessage, ServerConfig};
+use rustls::{Error, HandshakeKind, InvalidMessage, ProtocolVersion, ServerConfig};
 
 /// The most that one record holds, bytes.
 const RECORD_BYTES: usize = 16 * 1024;
@@ -68,6 +68,16 @@ impl Records {
     /// Whether the handshake is not over. Its last words may still wait to leave.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.tls.is_handshaking()
+    }
+
+    /// After the handshake: whether it was by a ticket.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// After the handshake: what is spoken.
+    pub(crate) fn version(&self) -> Option<ProtocolVersion> {
+        self.tls.protocol_version()
     }
 
     /// Whether nothing more can be opened: the peer said so, or broke the rules.
