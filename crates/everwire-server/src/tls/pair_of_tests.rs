@@ -31,7 +31,9 @@ impl Pair {
         let client = client.with_protocol_versions(&[version]).unwrap().with_root_certificates(roots);
         let mut client = client.with_no_client_auth();
         client.max_fragment_size = pieces;
-        let server = server.with_single_cert(vec![cert], key).unwrap();
+        let mut server = server.with_single_cert(vec![cert], key).unwrap();
+        // Not so in the server itself: it is how something can be sealed in the middle of a handshake.
+        server.send_half_rtt_data = true;
         Self { server: Arc::new(server), client: Arc::new(client) }
     }
 

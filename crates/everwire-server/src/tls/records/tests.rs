@@ -85,6 +85,29 @@ fn half_a_record_waits() {
     }
 }
 
+/// A message of the handshake that came in part is kept, and opened once, while others leave: before the client's last word
+/// something may be said to it already.
+#[test]
+fn half_a_handshake_waits() {
+    let (mut records, mut client) = Pair::new(&rustls::version::TLS13, Some(32)).fresh();
+    let hello = said(&mut client);
+    open(&mut records, hello, usize::MAX).unwrap();
+    let mut heard = hear(&mut client, &mut records, usize::MAX);
+    let last = said(&mut client);
+    for (at, byte) in last.iter().enumerate() {
+        assert!(records.is_handshaking(), "{at} of {}", last.len());
+        assert_eq!(records.seal(b"early "), Some(6));
+        heard.extend(hear(&mut client, &mut records, usize::MAX));
+        assert_eq!(open(&mut records, vec![*byte], 1).unwrap(), b"");
+    }
+    assert!(!records.is_handshaking() && records.came.capacity() == 0);
+    heard.extend(hear(&mut client, &mut records, usize::MAX));
+    assert_eq!(heard, b"early ".repeat(last.len()));
+    client.writer().write_all(b"on").unwrap();
+    let bytes = said(&mut client);
+    assert_eq!(open(&mut records, bytes, 1).unwrap(), b"on");
+}
+
 #[test]
 fn keys_change_both_ways() {
     let (mut records, mut client) = Pair::new(&rustls::version::TLS13, None).shaken();
