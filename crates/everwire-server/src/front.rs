@@ -3,6 +3,7 @@
 mod below;
 mod forwarded;
 mod head;
+mod sealed;
 mod stream;
 mod listener;
 mod proxied;
@@ -104,7 +105,19 @@ async fn serve(
         Ok(Err(error)) => return tracing::debug!(%error, ?peer, "a connection did not open"),
         Err(_) => return tracing::debug!(?peer, "a connection did not open in time"),
     };
-    let service = service_fn(move |request| answer(site.clone(), router.clone(), caller, request));
+    let hold = stream.hold();
+    let service = service_fn(move |request| {
+        let (answer, hold) = (answer(site.clone(), router.clone(), caller, request), hold.clone());
+        async move {
+            let answer = answer.await?;
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS
+                && let Some(hold) = hold
+            {
+                hold.raise();
+            }
+            Ok::<_, Infallible>(answer)
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(handshake)

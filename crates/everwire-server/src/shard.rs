@@ -65,6 +65,8 @@ struct Shard {
     /// Sessions whose end was read; they go after the flush.
     ended: Vec<u32>,
     more_to_flush: bool,
+    /// Sockets of TLS whose upgrade may still wait for an answer to leave with it; in the end it leaves by itself.
+    unshown: Vec<u32>,
     arrivals: Vec<Arrival>,
     more_to_welcome: bool,
     /// Draining: who goes when.
@@ -109,6 +111,7 @@ pub fn start(
         ready: Vec::new(),
         ended: Vec::new(),
         more_to_flush: false,
+        unshown: Vec::new(),
         arrivals: Vec::new(),
         more_to_welcome: false,
         leaving: None,
@@ -333,12 +336,18 @@ impl Shard {
             }
         };
         let decoder = Decoder::server(Limits { message_bytes }, arrival.deflate.is_some());
+        let sealed = arrival.tls.is_some();
+        let ended = arrival.tls.as_ref().is_some_and(|tls| tls.has_ended());
         let seal = arrival.tls.map(|tls| Box::new(Seal::new(*tls)));
         let mut socket = Socket::new(stream, seal, decoder, role);
-        // What the front has sealed and not sent, nobody else will send.
-        socket.has_room();
+        // What is in the kernel is reported as soon as the socket is registered, and a last word that TLS has heard is not.
+        socket.readable = ended;
         socket.place = Some(arrival.place);
-        if !arrival.leftover.is_empty() {
+        // What the front has sealed and not sent, nobody else will send. If there is something to answer, it goes with that.
+        if arrival.leftover.is_empty() {
+            socket.has_room();
+        } else {
+            self.unshown.extend(sealed.then_some(slot));
             socket.rest = Some(Box::new(Rest { bytes: arrival.leftover.to_vec(), at: 0 }));
         }
         if matches!(socket.role, Role::Echo(_)) {
@@ -408,6 +417,11 @@ impl Shard {
     // Step 4.
     fn flush(&mut self, now: Now) {
         self.more_to_flush = self.turn.flush(&mut self.sockets, now, FLUSHED);
+        for slot in self.unshown.drain(..) {
+            if let Some(socket) = self.sockets.get(slot).filter(|socket| !socket.blocked) {
+                socket.has_room();
+            }
+        }
         for slot in
             std::mem::take(&mut self.ended).into_iter().chain(std::mem::take(&mut self.sockets.broken))
         {

@@ -1,9 +1,13 @@
 //! TLS: what the certificate files hold, as rustls wants it, exchanged while connections live.
 //!
-//! Never here: sockets. The front shakes hands with [`Tls::config`], the shards read and write through what comes of it.
+//! Never here: sockets. The front shakes hands with [`Tls::config`] by way of [`Records`], the shards go on with those.
 
 mod files;
 mod validity;
+mod handshakes;
+mod records;
+#[cfg(test)]
+pub(crate) mod pair_of_tests;
 pub mod local;
 
 use std::path::PathBuf;
@@ -16,6 +20,8 @@ use rustls::{CipherSuite, RootCertStore, ServerConfig};
 use crate::clock::Clock;
 
 pub use self::files::TlsError;
+pub use self::handshakes::{Handshakes, Outcome};
+pub use self::records::Records;
 
 /// Whether clients show a certificate of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +54,8 @@ pub struct Tls {
     files: Files,
     tickets: Arc<dyn ProducesTickets>,
     current: RwLock<Loaded>,
+    /// How they went.
+    pub handshakes: Handshakes,
 }
 
 #[derive(Clone, Debug)]
@@ -64,7 +72,7 @@ impl Tls {
     pub fn load(files: Files) -> Result<Self, TlsError> {
         let tickets = tickets()?;
         let current = RwLock::new(read(&files, &tickets, unix_ms())?);
-        Ok(Self { files, tickets, current })
+        Ok(Self { files, tickets, current, handshakes: Handshakes::default() })
     }
 
     /// Reads the files anew. Who shakes hands from now on sees what they hold; connections that live are not touched.

@@ -3,11 +3,16 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tokio_rustls::TlsAcceptor;
+use tokio::io::AsyncReadExt as _;
 
 use super::proxied::{self, Says};
+use super::sealed::Sealed;
 use super::stream::Stream;
 use crate::site::Site;
+use crate::tls::Outcome;
+
+/// Most clients' first words are shorter, bytes.
+const FIRST_BYTES: usize = 2 * 1024;
 
 /// A connection that may speak HTTP.
 #[derive(Debug)]
@@ -42,16 +47,32 @@ pub(super) async fn open(
         }
     }
     let caller = Caller { peer, misdialled: false };
-    let (tls, tcp) = match (&site.tls, stream) {
+    let (tls, mut tcp) = match (&site.tls, stream) {
         (Some(tls), Stream::Tcp(tcp)) => (tls, tcp),
         (_, stream) => return Ok(Opened { stream, caller }),
     };
+    let handshake = tls.handshakes.begin();
+    let mut begun = Vec::with_capacity(FIRST_BYTES);
+    if let Err(error) = tcp.read_buf(&mut begun).await {
+        handshake.fails(Outcome::Cut);
+        return Err(error);
+    }
     // A handshake begins with 0x16, a request with a letter. Whoever wrote http:// is told, and not left with a broken line.
-    let mut first = [0];
-    if tcp.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
-        return Ok(Opened { stream: Stream::Tcp(tcp), caller: Caller { misdialled: true, ..caller } });
+    if begun.first().is_some_and(u8::is_ascii_uppercase) {
+        handshake.fails(Outcome::Plain);
+        let caller = Caller { misdialled: true, ..caller };
+        return Ok(Opened { stream: Stream::begun(tcp, begun), caller });
     }
     // In a box of its own: who speaks plainly is not to carry the room for it.
-    let stream = Box::pin(TlsAcceptor::from(tls.config()).accept(tcp)).await?;
-    Ok(Opened { stream: Stream::Tls(Box::new(stream)), caller })
+    match Box::pin(Sealed::accept(tcp, tls.config(), begun)).await {
+        Ok(stream) => {
+            handshake.succeeds(stream.records().is_resumed(), stream.records().version());
+            Ok(Opened { stream: Stream::Tls(stream), caller })
+        }
+        Err(error) => {
+            let refused = error.kind() == io::ErrorKind::InvalidData;
+            handshake.fails(if refused { Outcome::Refused } else { Outcome::Cut });
+            Err(error)
+        }
+    }
 }

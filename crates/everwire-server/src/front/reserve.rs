@@ -44,7 +44,7 @@ impl Reserve {
         let turned = match taken {
             Some((stream, _)) => {
                 self.turned_away += 1;
-                stream.into_parts().and_then(|(socket, _)| say_full(&TcpStream::from(socket))).is_ok()
+                stream.into_parts().and_then(|(socket, ..)| say_full(&TcpStream::from(socket))).is_ok()
             }
             None => false,
         };

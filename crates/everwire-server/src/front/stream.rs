@@ -1,42 +1,65 @@
 //! What a connection is read and written through, as long as it is the front's.
 
-use std::io::{self, IoSlice};
+use std::io::{self, Cursor, IoSlice};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rustls::ServerConnection;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Chain, Join, ReadBuf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::server::TlsStream;
+
+use super::sealed::{Hold, Sealed};
+use crate::tls::Records;
 
 /// One connection.
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Sealed),
+    /// Something was read of it already. It is answered, and does not go on.
+    Begun(Box<Begun>),
 }
 
+/// What was read, and the rest.
+type Begun = Join<Chain<Cursor<Vec<u8>>, OwnedReadHalf>, OwnedWriteHalf>;
+
 impl Stream {
+    /// One of which these bytes were read.
+    pub(super) fn begun(tcp: TcpStream, bytes: Vec<u8>) -> Self {
+        let (reader, writer) = tcp.into_split();
+        Self::Begun(Box::new(tokio::io::join(Cursor::new(bytes).chain(reader), writer)))
+    }
+
     /// Small answers leave at once.
     pub(super) fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(true),
-            Self::Tls(stream) => stream.get_ref().0.set_nodelay(true),
+            Self::Tls(stream) => stream.tcp().set_nodelay(true),
+            Self::Begun(stream) => stream.writer().as_ref().set_nodelay(true),
             Self::Unix(_) => Ok(()),
         }
     }
 
-    /// The socket, and the TLS that goes on over it, for a shard.
-    pub(super) fn into_parts(self) -> io::Result<(OwnedFd, Option<Box<ServerConnection>>)> {
+    /// What keeps the last answer back, where it may travel with what the shard says.
+    pub(super) fn hold(&self) -> Option<Hold> {
         match self {
-            Self::Tcp(stream) => Ok((stream.into_std()?.into(), None)),
-            Self::Unix(stream) => Ok((stream.into_std()?.into(), None)),
+            Self::Tls(stream) => Some(stream.hold()),
+            Self::Tcp(_) | Self::Unix(_) | Self::Begun(_) => None,
+        }
+    }
+
+    /// The socket, for a shard, the TLS that goes on over it, and what that has opened and nobody has read.
+    pub(super) fn into_parts(self) -> io::Result<(OwnedFd, Option<Box<Records>>, Vec<u8>)> {
+        match self {
+            Self::Tcp(stream) => Ok((stream.into_std()?.into(), None, Vec::new())),
+            Self::Unix(stream) => Ok((stream.into_std()?.into(), None, Vec::new())),
             Self::Tls(stream) => {
-                let (stream, tls) = stream.into_inner();
-                Ok((stream.into_std()?.into(), Some(Box::new(tls))))
+                let (stream, records, opened) = stream.into_parts();
+                Ok((stream.into_std()?.into(), Some(records), opened))
             }
+            Self::Begun(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
@@ -47,6 +70,7 @@ macro_rules! each {
             Stream::Tcp($inner) => $do,
             Stream::Unix($inner) => $do,
             Stream::Tls($inner) => $do,
+            Stream::Begun($inner) => $do,
         }
     };
 }
@@ -75,6 +99,7 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Begun(stream) => stream.is_write_vectored(),
         }
     }
 

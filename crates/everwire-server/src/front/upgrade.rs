@@ -285,8 +285,11 @@ fn send_on(
             return;
         };
         match parts.io.into_inner().into_parts() {
-            Ok((stream, tls)) => {
-                let leftover = parts.read_buf;
+            Ok((stream, tls, opened)) => {
+                let leftover = match opened.is_empty() {
+                    true => parts.read_buf,
+                    false => [&parts.read_buf[..], &opened].concat().into(),
+                };
                 site.hand_over(Arrival { stream, tls, leftover, deflate, purpose, place });
             }
             Err(error) => tracing::warn!(%error, "an upgraded connection was lost"),

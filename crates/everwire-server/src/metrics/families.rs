@@ -9,6 +9,7 @@ use everwire_proto::codes::{CloseCode, ErrorCode};
 
 use crate::shard::{LAG_BOUNDS_US, LagReading, Reading, TURN_BOUNDS_US};
 use crate::site::Site;
+use crate::tls::Handshakes;
 
 /// A label and its value.
 pub(super) type Label = (&'static str, Cow<'static, str>);
@@ -76,6 +77,7 @@ pub(super) fn of(site: &Site) -> Vec<Family> {
     all.extend(traffic(site, &shards));
     all.extend(trouble(site, &shards));
     all.extend(limits(site));
+    all.extend(tls(site));
     all.extend(lengths(&shards));
     all.extend(store(site));
     let words =
@@ -229,6 +231,27 @@ fn limits(site: &Site) -> Vec<Family> {
             "everwire_relieved_outboxes",
             "Outboxes that were emptied or ended because all together held too much",
             number(load(&node.relieved)),
+        ),
+    ]
+}
+
+/// Where no TLS is spoken, all is 0.
+fn tls(site: &Site) -> Vec<Family> {
+    let none = Handshakes::default();
+    let handshakes = site.tls.as_ref().map_or(&none, |tls| &tls.handshakes);
+    let named = |(name, count): (&'static str, u64)| (name.into(), count);
+    vec![
+        counters(
+            "everwire_tls_handshakes",
+            "Handshakes of TLS, by how they ended",
+            "result",
+            handshakes.outcomes().map(named).collect(),
+        ),
+        counters(
+            "everwire_tls_versions",
+            "Handshakes of TLS that were done, by version",
+            "version",
+            handshakes.versions().map(named).collect(),
         ),
     ]
 }

@@ -10,11 +10,11 @@ use everwire_engine::party::AddressPart;
 use everwire_engine::turn::Peer;
 use everwire_proto::ws::deflate::Agreed;
 use mio::Waker;
-use rustls::ServerConnection;
 use tokio::sync::watch;
 
 use super::gauge::Gauge;
 use crate::drain::Plan;
+use crate::tls::Records;
 
 /// What an upgraded connection is for.
 #[derive(Clone, Debug)]
@@ -34,8 +34,8 @@ pub struct Arrival {
     /// The socket, non-blocking.
     pub stream: OwnedFd,
     /// Its TLS, after the handshake.
-    pub tls: Option<Box<ServerConnection>>,
-    /// What the HTTP library had read already.
+    pub tls: Option<Box<Records>>,
+    /// What the HTTP library and TLS had read already.
     pub leftover: Bytes,
     /// What was negotiated of permessage-deflate.
     pub deflate: Option<Agreed>,

@@ -1,29 +1,27 @@
-//! TLS in a shard: what goes in and out of a socket goes through rustls, without a task and without a wait. Between two
-//! calls it holds no more than one record each way.
+//! TLS in a shard: what goes in and out of a socket goes through [`Records`], without a task and without a wait.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use rustls::ServerConnection;
 
 use super::socket::Got;
+use crate::tls::Records;
 
-/// The most that one record holds, bytes.
-const RECORD_BYTES: usize = 16 * 1024;
-/// Sealed bytes of one read. With the record that an earlier read began they open to less than twice as much, so what is
-/// left of a shard's read buffer takes it all.
+/// Sealed bytes of one read. With the record that an earlier read began they open to less than twice as much and a little,
+/// so what is left of a shard's read buffer takes it all.
 const SEALED_BYTES: usize = 16 * 1024;
 
 /// One connection's TLS.
 #[derive(Debug)]
 pub(super) struct Seal {
-    tls: ServerConnection,
+    records: Records,
     /// The last byte of what was offered is sealed, and not said to be taken: so the turn knows that something still waits.
     withheld: bool,
-    /// Nothing more can be opened: the peer said so, or broke the rules.
-    ended: bool,
+    /// What waits is the front's answer, which the kernel was not shown yet: it may leave together with ours.
+    unshown: bool,
+    /// Nobody is there any more to hear a last word.
+    gone: bool,
 }
 
 /// What became of the sealed bytes that waited.
@@ -37,38 +35,17 @@ pub(super) enum Drained {
     Broken,
 }
 
-struct Kernel<'s>(&'s OwnedFd);
-
-impl io::Write for Kernel<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match send(self.0, bytes, SendFlags::empty()) {
-                Err(Errno::INTR) => {}
-                other => return Ok(other?),
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Seal {
     /// After the front has shaken hands.
-    pub(super) fn new(mut tls: ServerConnection) -> Self {
-        // Nothing is sealed while something waits, so this is never met; it bounds what a mistake of ours could cost.
-        tls.set_buffer_limit(Some(2 * RECORD_BYTES));
-        Self { tls, withheld: false, ended: false }
+    pub(super) fn new(records: Records) -> Self {
+        let unshown = !records.outgoing().is_empty();
+        Self { records, withheld: false, unshown, gone: false }
     }
 
     /// Reads once, into a buffer of at least four records, and tells whether there may be more.
     pub(super) fn read(&mut self, socket: &OwnedFd, buffer: &mut [u8], shut: bool) -> (Got, bool) {
-        // What the front's library had opened already nobody will report.
-        match self.tls.reader().read(buffer) {
-            Ok(n) if n > 0 => return (Got::Bytes(n), true),
-            Err(error) if error.kind() == ErrorKind::WouldBlock && !self.ended => {}
-            Ok(_) | Err(_) => return (Got::End, true),
+        if self.records.has_ended() {
+            return (Got::End, true);
         }
         let open_bytes = buffer.len().saturating_sub(SEALED_BYTES);
         let (open, sealed) = buffer.split_at_mut(open_bytes);
@@ -78,54 +55,47 @@ impl Seal {
                 Ok((n, _)) => break n,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return (Got::Nothing, false),
-                Err(_) => return (Got::End, true),
+                Err(_) => {
+                    self.gone = true;
+                    return (Got::End, true);
+                }
             }
         };
         let more = n == sealed.len() || shut;
-        let opened = self.open(&sealed[..n], open);
-        if self.tls.wants_write() {
-            // A key that is to be changed, or why this was no TLS. Who does not take it is told by the next offer.
+        let mut filled = 0;
+        let outcome = self.records.open(&mut sealed[..n], &mut |piece| {
+            open[filled..filled + piece.len()].copy_from_slice(piece);
+            filled += piece.len();
+        });
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "a peer broke the rules of TLS");
+        }
+        if !self.unshown {
+            // What is said to a renegotiation, or why this was no TLS. What the kernel does not take goes before the next
+            // offer, or is not said.
             let _ = self.drain(socket);
         }
-        match opened {
-            0 if self.ended => (Got::End, true),
+        let ended = self.records.has_ended();
+        match filled {
+            0 if ended => (Got::End, true),
             0 => (Got::Nothing, more),
-            n => (Got::Bytes(n), more || self.ended),
+            n => (Got::Bytes(n), more || ended),
         }
-    }
-
-    /// Opens what came; how much that brought.
-    fn open(&mut self, mut sealed: &[u8], open: &mut [u8]) -> usize {
-        let mut filled = 0;
-        while !sealed.is_empty() && !self.ended {
-            let read = self.tls.read_tls(&mut sealed);
-            match read.map_err(drop).and_then(|_| {
-                self.tls.process_new_packets().map_err(|error| {
-                    tracing::debug!(%error, "a peer broke the rules of TLS");
-                })
-            }) {
-                Ok(state) => self.ended = state.peer_has_closed(),
-                Err(()) => self.ended = true,
-            }
-            // An error says that there is nothing, or no more.
-            filled += self.tls.reader().read(&mut open[filled..]).unwrap_or(0);
-        }
-        filled
     }
 
     /// Offers bytes; how many of them were taken, or `None` when the socket is broken. All but one may be on their way to
     /// a kernel that is full, and that one is the first of the next offer.
     pub(super) fn offer(&mut self, socket: &OwnedFd, bytes: &[u8]) -> Option<usize> {
-        match self.drain(socket) {
-            Drained::Whole if !bytes.is_empty() => {}
-            Drained::Whole | Drained::Full => return Some(0),
-            Drained::Broken => return None,
+        if !self.unshown || bytes.is_empty() {
+            match self.drain(socket) {
+                Drained::Whole if !bytes.is_empty() => {}
+                Drained::Whole | Drained::Full => return Some(0),
+                Drained::Broken => return None,
+            }
         }
         let mut taken = usize::from(std::mem::take(&mut self.withheld));
         while taken < bytes.len() {
-            let record = &bytes[taken..bytes.len().min(taken + RECORD_BYTES)];
-            let sealed = self.tls.writer().write(record).ok().filter(|sealed| *sealed > 0)?;
-            taken += sealed;
+            taken += self.records.seal(&bytes[taken..])?;
             match self.drain(socket) {
                 Drained::Whole => {}
                 Drained::Broken => return None,
@@ -142,68 +112,53 @@ impl Seal {
 
     /// Gives the kernel the sealed bytes that wait.
     pub(super) fn drain(&mut self, socket: &OwnedFd) -> Drained {
-        while self.tls.wants_write() {
-            match self.tls.write_tls(&mut Kernel(socket)) {
-                Ok(n) if n > 0 => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Drained::Full,
-                Ok(_) | Err(_) => return Drained::Broken,
+        self.unshown = false;
+        loop {
+            let waiting = self.records.outgoing();
+            if waiting.is_empty() {
+                return Drained::Whole;
+            }
+            match send(socket, waiting, SendFlags::empty()) {
+                Ok(0) => return Drained::Broken,
+                Ok(n) => self.records.sent(n),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Drained::Full,
+                Err(_) => return Drained::Broken,
             }
         }
-        Drained::Whole
     }
 
     /// Says that nothing follows. What the kernel does not take at once is not said.
     pub(super) fn close(&mut self, socket: &OwnedFd) {
-        self.tls.send_close_notify();
-        let _ = self.drain(socket);
+        if !self.gone {
+            self.records.close();
+            let _ = self.drain(socket);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixStream;
-    use std::sync::Arc;
 
-    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-    use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
+    use rustls::ClientConnection;
 
     use super::*;
+    use crate::tls::pair_of_tests::{BOTH, Pair, said};
 
     /// A seal, its socket, and a client at the other end; their handshake is over.
     fn pair() -> (Seal, OwnedFd, ClientConnection, UnixStream) {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let cert = made.cert.der().clone();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(cert.clone()).unwrap();
-        let ours = ServerConfig::builder_with_provider(provider.clone());
-        let ours = ours.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-        let theirs = ClientConfig::builder_with_provider(provider);
-        let theirs = theirs.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
-        let mut server =
-            ServerConnection::new(Arc::new(ours.with_single_cert(vec![cert], key).unwrap())).unwrap();
-        let theirs = Arc::new(theirs.with_no_client_auth());
-        let mut client = ClientConnection::new(theirs, "localhost".try_into().unwrap()).unwrap();
-        while server.is_handshaking() || client.is_handshaking() {
-            let mut bytes = Vec::new();
-            client.write_tls(&mut bytes).unwrap();
-            server.read_tls(&mut &bytes[..]).unwrap();
-            server.process_new_packets().unwrap();
-            let mut bytes = Vec::new();
-            while server.wants_write() {
-                server.write_tls(&mut bytes).unwrap();
-            }
-            let mut bytes = &bytes[..];
-            while !bytes.is_empty() {
-                client.read_tls(&mut bytes).unwrap();
-                client.process_new_packets().unwrap();
-            }
-        }
+        let (records, client) = Pair::new(&rustls::version::TLS13, None).shaken();
+        let (near, far) = sockets();
+        (Seal::new(records), near, client, far)
+    }
+
+    fn sockets() -> (OwnedFd, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
         far.set_nonblocking(true).unwrap();
-        (Seal::new(server), near.into(), client, far)
+        (near.into(), far)
     }
 
     /// What the client can read now.
@@ -230,7 +185,7 @@ mod tests {
             while !rest.is_empty() {
                 let taken = seal.offer(&socket, rest).unwrap();
                 if taken == rest.len() {
-                    assert!(!seal.tls.wants_write(), "something waits, and nobody knows");
+                    assert!(seal.records.outgoing().is_empty(), "something waits, and nobody knows");
                     whole += 1;
                 } else {
                     short += 1;
@@ -246,5 +201,62 @@ mod tests {
         assert!(whole == 80 && short >= 10, "{whole} {short}");
         drop(far);
         assert_eq!(seal.offer(&socket, b"x"), None, "it is broken");
+    }
+
+    /// Records of all sizes, more of them than a read takes and cut by every read: a buffer of a shard has room for all.
+    #[test]
+    fn what_was_said_is_read() {
+        let mut buffer = vec![0; 64 * 1024];
+        for version in BOTH {
+            for fragment in [None, Some(32), Some(1_000)] {
+                let (records, mut client) = Pair::new(version, fragment).shaken();
+                let (near, mut far) = sockets();
+                let mut seal = Seal::new(records);
+                let words: Vec<u8> = (0..400_000).map(|at| (at % 251) as u8).collect();
+                let mut sealed = Vec::new();
+                for piece in words.chunks(30_000) {
+                    client.writer().write_all(piece).unwrap();
+                    sealed.extend(said(&mut client));
+                }
+                let (mut heard, mut at) = (Vec::new(), 0);
+                for step in [1, 5, 20_000, 16_383, 33_000, 3].into_iter().cycle() {
+                    let end = sealed.len().min(at + step);
+                    // The kernel may take less.
+                    at += far.write(&sealed[at..end]).unwrap_or(0);
+                    loop {
+                        match seal.read(&near, &mut buffer, false) {
+                            (Got::Bytes(n), _) => heard.extend_from_slice(&buffer[..n]),
+                            (Got::Nothing, true) => {}
+                            (Got::Nothing, false) => break,
+                            (Got::End, _) => panic!("nobody ended it"),
+                        }
+                    }
+                    if at == sealed.len() {
+                        break;
+                    }
+                }
+                assert!(heard == words, "{} bytes heard of {}", heard.len(), words.len());
+                drop(far);
+                assert!(matches!(seal.read(&near, &mut buffer, false), (Got::End, _)));
+            }
+        }
+    }
+
+    /// What the front has sealed leaves before what a shard says, and together with it; if there is nothing to say, alone.
+    #[test]
+    fn the_answer_of_the_front_goes_first() {
+        for words in [&b"connected"[..], b""] {
+            let (mut records, mut client) = Pair::new(&rustls::version::TLS13, None).shaken();
+            assert_eq!(records.seal(b"101 "), Some(4));
+            let (near, mut far) = sockets();
+            let mut seal = Seal::new(records);
+            assert!(matches!(seal.read(&near, &mut [0; 64 * 1024], false), (Got::Nothing, false)));
+            let mut heard = Vec::new();
+            hear(&mut client, &mut far, &mut heard);
+            assert_eq!(heard, b"", "it waits");
+            assert_eq!(seal.offer(&near, words), Some(words.len()));
+            hear(&mut client, &mut far, &mut heard);
+            assert_eq!(heard, [b"101 ", words].concat());
+        }
     }
 }

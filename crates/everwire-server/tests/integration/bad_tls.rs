@@ -1,6 +1,7 @@
 //! Peers that speak no TLS, or break it: they are told or cut in time, and nothing of them stays.
 
 use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use everwire_proto::ws::Opcode;
@@ -9,7 +10,7 @@ use rustls::ClientConnection;
 use crate::pki::{BOTH, Pair};
 use crate::sealed::{Ended, Sealed};
 use crate::wire::{Heard, Wire, frame};
-use crate::world::{World, world_with};
+use crate::world::{KEY, World, until, world_with};
 
 fn hasty_world() -> (World, Pair) {
     let pair = Pair::new();
@@ -95,6 +96,82 @@ fn a_handshake_that_stands_still_is_cut_in_time() {
     let mut silent = Sealed::dial(world.addr(), &pair.client());
     silent.shake_hands().unwrap();
     assert!(silent.read_to_end().0.is_empty());
+    world.until_empty();
+}
+
+/// Each way in which a handshake can end is counted once.
+#[test]
+fn handshakes_are_counted() {
+    let (world, pair) = hasty_world();
+    let figures = || -> Vec<(&'static str, u64)> {
+        let handshakes = &world.tls().handshakes;
+        handshakes.outcomes().chain(handshakes.versions()).collect()
+    };
+    for versions in BOTH {
+        let client = pair.client_of(versions, None);
+        for _ in 0..3 {
+            let mut page = Sealed::dial(world.addr(), &client);
+            page.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            assert!(page.read_to_end().0.starts_with(b"HTTP/1.1 200"));
+        }
+    }
+    world.dial().raw(&hello(&pair)[..50]);
+    for bytes in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"nonsense", b""] {
+        let mut wire = world.dial();
+        wire.raw(bytes);
+        wire.read_to_end();
+    }
+    let all = [
+        ("full", 2),
+        ("resumed", 4),
+        ("refused", 1),
+        ("cut", 1),
+        ("late", 1),
+        ("plain", 1),
+        ("1.2", 3),
+        ("1.3", 3),
+    ];
+    until("all are counted", || figures() == all);
+    let mut page = Sealed::dial(world.addr(), &pair.client());
+    let request =
+        format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nConnection: close\r\n\r\n");
+    page.raw(request.as_bytes());
+    let text = String::from_utf8(page.read_to_end().0).unwrap();
+    for line in [
+        r#"everwire_tls_handshakes_total{result="resumed"} 4"#,
+        r#"everwire_tls_versions_total{version="1.2"} 3"#,
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+/// A client that goes away at any byte of its first words, or of its last ones, leaves nothing behind.
+#[test]
+fn a_handshake_cut_anywhere() {
+    let (world, pair) = hasty_world();
+    for versions in BOTH {
+        let config = pair.client_of(versions, None);
+        let mut client = ClientConnection::new(config.clone(), "localhost".try_into().unwrap()).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        for cut in (0..hello.len()).step_by(5) {
+            world.dial().raw(&hello[..cut]);
+        }
+        for cut in 0..80 {
+            let mut stream = TcpStream::connect(world.addr()).unwrap();
+            let mut client = ClientConnection::new(config.clone(), "localhost".try_into().unwrap()).unwrap();
+            client.write_tls(&mut stream).unwrap();
+            let mut last = Vec::new();
+            while last.is_empty() {
+                assert!(client.read_tls(&mut stream).unwrap() > 0);
+                client.process_new_packets().unwrap();
+                while client.wants_write() {
+                    client.write_tls(&mut last).unwrap();
+                }
+            }
+            stream.write_all(&last[..cut.min(last.len() - 1)]).unwrap();
+        }
+    }
     world.until_empty();
 }
 

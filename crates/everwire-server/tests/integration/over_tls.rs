@@ -1,6 +1,6 @@
 //! The server over TLS, as good clients use it.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 
 use everwire_engine::channel::{HistoryLimits, OnSlow, Options};
@@ -96,6 +96,35 @@ fn frames_behind_the_request() {
                 );
             }
         }
+    }
+    world.until_empty();
+}
+
+/// A client whose every byte comes alone, and who hears every byte alone.
+#[test]
+fn byte_by_byte() {
+    let (world, pair) = sealed_world(|_| {});
+    for versions in BOTH {
+        let mut slow = Sealed::dial(world.addr(), &pair.client_of(versions, None));
+        let (tls, socket) = (&mut slow.tls.conn, &mut slow.tls.sock);
+        let mut request = format!("{}\r\n", upgrade_lines("/echo/raw")).into_bytes();
+        request.extend(frame(Opcode::Text, &[b'x'; 3_000]));
+        tls.writer().write_all(&request).unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"xxxxx") {
+            let mut bytes = Vec::new();
+            while tls.wants_write() {
+                tls.write_tls(&mut bytes).unwrap();
+            }
+            bytes.iter().for_each(|byte| socket.write_all(&[*byte]).unwrap());
+            let mut byte = [0];
+            socket.read_exact(&mut byte).unwrap();
+            tls.read_tls(&mut &byte[..]).unwrap();
+            tls.process_new_packets().unwrap();
+            // An error says that there is no more.
+            let _ = tls.reader().read_to_end(&mut heard);
+        }
+        assert!(heard.starts_with(b"HTTP/1.1 101") && heard.ends_with(&[b'x'; 3_000]));
     }
     world.until_empty();
 }
