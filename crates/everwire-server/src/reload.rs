@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use crate::config::{Config, Gathered, Setting};
+use crate::config::{Config, Gathered, History, Setting};
 use crate::log::{self, LogSettings};
 use crate::site::Site;
 use crate::tls::TlsError;
@@ -63,7 +63,10 @@ pub fn reload(site: &Site, before: &[Setting], gathered: Gathered) -> Result<Rel
         tracing::warn!(words, "the level of the log stays as it is");
     }
     site.keyring.change(config.tokens.clone());
-    site.node.change(config.settings());
+    if config.keeps_history() && site.disk.is_none() && matches!(config.history, History::Disk { .. }) {
+        tracing::warn!("history is kept in memory alone: the store on disk is opened at the next start");
+    }
+    site.node.change(config.settings(), site.clock.now());
     *site.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     let (changed, waiting) = differing(before, &settings).into_iter().partition(|path| is_live(path));
     Ok(Reloaded { changed, waiting, settings })

@@ -135,6 +135,21 @@ impl World {
         (0..count).map(|_| one(self)).collect()
     }
 
+    /// The namespace `x` has other settings from now on; `None`: there is no such namespace.
+    pub(crate) fn change(&mut self, options: Option<Options>) {
+        let node = self.turn.node().clone();
+        let mut settings = Settings::clone(&node.settings());
+        match options {
+            Some(options) => _ = settings.namespaces.named.insert("x".into(), Arc::new(options)),
+            None => {
+                settings.namespaces.named.remove("x");
+                settings.namespaces.unnamed = None;
+            }
+        }
+        node.change(settings, self.now);
+        self.settle();
+    }
+
     pub(crate) fn settle(&mut self) {
         self.turn.take_inbox(self.now);
         while self.turn.flush(&mut self.sockets, self.now, 512) {}
