@@ -53,6 +53,17 @@ fn read_again(server: &Process, times: usize) {
     until("it is read", || server.log().matches("the config was read again").count() == times);
 }
 
+#[test]
+fn a_changed_secret_is_named_and_not_shown() {
+    let config = |key: &str| format!("api_keys = [\"{key}{key}\"]\n{ROOT}");
+    let server = Process::serve(&config("0123456789abcdef"));
+    server.rewrite(&config("0123456789abcdeF"));
+    read_again(&server, 1);
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("the config was read again")).unwrap();
+    assert!(line.contains("api_keys") && !log.contains("0123456789"), "{log}");
+}
+
 /// On disk, where a channel's stream is the store's.
 #[test]
 fn a_channel_in_use_goes_by_the_new_settings_of_its_namespace() {
