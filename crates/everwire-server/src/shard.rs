@@ -342,7 +342,7 @@ impl Shard {
         let mut socket = Socket::new(stream, seal, decoder, role);
         // What is in the kernel is reported as soon as the socket is registered, and a last word that TLS has heard is not.
         socket.readable = ended;
-        socket.place = Some(arrival.place);
+        socket.place = arrival.place;
         // What the front has sealed and not sent, nobody else will send. If there is something to answer, it goes with that.
         if arrival.leftover.is_empty() {
             socket.has_room();
