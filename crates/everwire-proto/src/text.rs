@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use crate::fields::{MAX_DEPTH, MAX_FIELDS, Value};
+use crate::position::MAX_INTEGER;
 
 /// Bytes that need a look inside a string: the quote, the backslash, control characters.
 const SPECIAL: [bool; 256] = {
@@ -21,9 +22,19 @@ const SPECIAL: [bool; 256] = {
 /// Bytes that the processor looks at together in a long string.
 const TOGETHER: usize = 32;
 
-/// How many bytes come before the first special one. Short strings are done in two words; of a long one, stretches without
-/// a special byte are skipped many bytes at a time, in a form that compilers make vectors of.
+/// How many bytes come before the first special one. Most strings of a command, and all of its keys, end within a word.
+#[inline(always)]
 fn plain_len(bytes: &[u8]) -> usize {
+    match bytes.first_chunk::<8>().map(|word| special_in(*word)) {
+        Some(special) if special != 0 => special.trailing_zeros() as usize / 8,
+        _ => long_plain_len(bytes),
+    }
+}
+
+/// The same for any string: of a long one, stretches without a special byte are skipped many bytes at a time, in a form that
+/// compilers make vectors of.
+#[inline(never)]
+fn long_plain_len(bytes: &[u8]) -> usize {
     let mut at = 0;
     if bytes.len() >= 2 * TOGETHER {
         at = plain_words(&bytes[..16]);
@@ -39,19 +50,24 @@ fn plain_len(bytes: &[u8]) -> usize {
     at + plain_words(&bytes[at..])
 }
 
-/// The same, eight at a time: in a word whose bytes are each set off against one value, the lowest flag is exact (a borrow
-/// only runs upward).
-fn plain_words(bytes: &[u8]) -> usize {
+/// Flags in a word of eight bytes, each set off against one value: the lowest flag is exact, as a borrow only runs upward. 0:
+/// none of them is special.
+#[inline]
+fn special_in(word: [u8; 8]) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const FLAGS: u64 = ONES << 7;
     let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let word = u64::from_le_bytes(word);
+    let quote = zero(word ^ (ONES * u64::from(b'"')));
+    let backslash = zero(word ^ (ONES * u64::from(b'\\')));
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (quote | backslash | control) & (ONES << 7)
+}
+
+/// The same, eight at a time.
+fn plain_words(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let quote = zero(word ^ (ONES * u64::from(b'"')));
-        let backslash = zero(word ^ (ONES * u64::from(b'\\')));
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let special = (quote | backslash | control) & FLAGS;
+        let special = special_in(*word);
         if special != 0 {
             return at * 8 + special.trailing_zeros() as usize / 8;
         }
@@ -109,6 +125,52 @@ impl<'a> Scanner<'a> {
         }
         self.at += 1;
         Ok(())
+    }
+
+    /// Goes behind this byte and the space around it, if it is next.
+    #[inline]
+    pub(crate) fn passes(&mut self, byte: u8) -> bool {
+        self.space();
+        let next = self.peek() == Some(byte);
+        if next {
+            self.at += 1;
+            self.space();
+        }
+        next
+    }
+
+    /// Goes behind a string without escapes; gives its inside.
+    #[inline]
+    pub(crate) fn plain_string(&mut self) -> Option<&'a [u8]> {
+        let inside = self.text.get(self.at..)?.strip_prefix(b"\"")?;
+        let len = plain_len(inside);
+        let (inside, rest) = inside.split_at(len);
+        self.at += len + 2;
+        (rest.first() == Some(&b'"')).then_some(inside)
+    }
+
+    /// Goes behind an integer from 1 to 2^53-1, as ids are.
+    pub(crate) fn id(&mut self) -> Option<u64> {
+        let start = self.at;
+        let mut id = 0u64;
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            id = id.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+            self.at += 1;
+        }
+        let whole = !matches!(self.peek(), Some(b'.' | b'e' | b'E'));
+        (whole && self.text[start..].first() != Some(&b'0') && (1..=MAX_INTEGER).contains(&id)).then_some(id)
+    }
+
+    /// Checks one value and goes behind it; its bytes, unless line ends stand in it.
+    pub(crate) fn one_line(&mut self) -> Option<&'a [u8]> {
+        self.newlines = false;
+        let start = self.at;
+        self.skip(1).ok()?;
+        (!self.newlines).then(|| &self.text[start..self.at])
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at == self.text.len()
     }
 
     /// The whole text as one object: each field is given with its raw bytes and whether these hold line ends.
