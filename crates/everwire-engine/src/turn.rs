@@ -38,7 +38,7 @@ use self::answers::Pending;
 use self::ends::Leave;
 use self::subscriptions::Joining;
 use self::wheel::Wheel;
-use crate::channel::Cell;
+use crate::channel::{Cell, Options};
 use crate::entry::Form;
 use crate::hub::Hub;
 use crate::inbox::{ConnKey, HubKey, Item};
@@ -136,6 +136,20 @@ struct Waiting {
     bytes: usize,
 }
 
+/// The channel that was published to last: who says much says it to one, whose name needs no other check.
+#[derive(Debug)]
+struct Last {
+    cell: Arc<Cell>,
+    /// The settings of its namespace, as they are now.
+    options: Arc<Options>,
+}
+
+impl Last {
+    fn is(&self, channel: &str) -> bool {
+        self.cell.name.as_str() == channel && !self.cell.is_dead()
+    }
+}
+
 /// One shard's turn.
 #[derive(Debug)]
 pub struct Turn {
@@ -151,8 +165,7 @@ pub struct Turn {
     items: VecDeque<Item>,
     asks: FxHashMap<u64, (u64, Pending)>,
     next_ask: u64,
-    /// The channel that was published to last: who says much says it to one.
-    last_cell: Option<Arc<Cell>>,
+    last: Option<Last>,
     joining: FxHashMap<HubKey, Vec<Joining>>,
     leaves: BinaryHeap<Leave>,
     paused: BinaryHeap<Reverse<(u64, u32, u32)>>,
@@ -192,7 +205,7 @@ impl Turn {
             items: VecDeque::new(),
             asks: FxHashMap::default(),
             next_ask: 0,
-            last_cell: None,
+            last: None,
             joining: FxHashMap::default(),
             leaves: BinaryHeap::new(),
             paused: BinaryHeap::new(),
@@ -232,6 +245,7 @@ impl Turn {
 
     fn change_settings(&mut self) {
         self.settings = self.node.settings();
+        self.last = None;
         self.hub.set_outbox_bytes(self.settings.limits.outbox_bytes as usize);
     }
 
@@ -320,20 +334,20 @@ impl Turn {
             Format::Json => json::decode(payload),
             Format::MsgPack => msgpack::decode(payload),
         };
-        let request = match decoded {
-            Ok(request) => request,
+        let (id, command) = match &decoded {
+            Ok(request) => (request.id, &request.command),
             Err(refusal) => {
-                self.refuse(slot, refusal.id, &Deny::new(refusal.code, refusal.message));
+                self.refuse(slot, refusal.id, &Deny::new(refusal.code, &*refusal.message));
                 self.count_bad(slot, now);
                 return self.flow(slot);
             }
         };
-        if self.must_wait(slot, &request.command) {
-            return self.wait(slot, channel_of(&request.command), payload);
+        if self.must_wait(slot, command) {
+            return self.wait(slot, channel_of(command), payload);
         }
-        match self.take_token(slot, &request.command, now) {
-            Ok(()) => self.command(slot, request.id, request.command, now),
-            Err(pause) => self.refuse(slot, request.id, &pause.refusal()),
+        match self.take_token(slot, command, now) {
+            Ok(()) => self.command(slot, id, command, now),
+            Err(pause) => self.refuse(slot, id, &pause.refusal()),
         }
         self.flow(slot)
     }
