@@ -1,6 +1,6 @@
 //! A shard's turn: events in, writes out. The shell reads sockets and carries bytes; everything that they mean is here.
 //!
-//! A turn of the shell: [`Turn::heard`] and [`Turn::message`] for what was read, [`Turn::take_inbox`],
+//! A turn of the shell: [`Turn::attend`], [`Turn::heard`] and [`Turn::message`] for what was read, [`Turn::take_inbox`],
 //! [`Turn::run_wheel`], [`Turn::flush`], then [`Turn::take_finished`] and [`Turn::take_released`], and sleep until
 //! [`Turn::next_wake_ms`].
 
@@ -396,6 +396,12 @@ impl Turn {
     /// Whether the shell should stop reading and flush: enough was said for one turn.
     pub fn is_full(&self) -> bool {
         self.hub.own_bytes() > SAID_BYTES
+    }
+
+    /// A turn begins that will come to [`Turn::take_inbox`], and no sleep before it: what is published meanwhile, by this
+    /// shard's own connections too, wakes nobody.
+    pub fn attend(&self) {
+        self.node.inbox(self.shard).attend();
     }
 
     /// Takes what other shards, the broker and the API have for this one, until enough is said for one turn: a thousand

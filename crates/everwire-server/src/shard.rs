@@ -147,6 +147,7 @@ impl Shard {
                 _ => now = self.clock.now(),
             }
             let begun = Instant::now();
+            self.turn.attend();
             self.read_ready(now);
             self.take_inbox(now);
             self.run_wheel(now);
