@@ -29,12 +29,13 @@ type Job = fn(Format, usize) -> usize;
 
 /// What is counted: name, a number of times that is enough, and how; each in JSON and in MessagePack, but among a
 /// crowd only in JSON: there it is the growth that counts.
-const JOBS: [(&str, usize, Job); 11] = [
+const JOBS: [(&str, usize, Job); 12] = [
     ("fanout", 20, |format, n| fanout(format, n, 1)),
     ("fanout-16", 8, |format, n| fanout(format, n, MERGED)),
     ("publish", 500, one_subscriber),
     ("nobody", 500, nobody),
-    ("echo", 500, echo),
+    ("echo", 500, |format, n| echo(format, n, 1)),
+    ("echo-16", 60, |format, n| echo(format, n, MERGED)),
     ("ping", 500, ping),
     ("subscribe", 500, subscribe),
     ("recover-50", 200, recover),
@@ -106,11 +107,12 @@ fn nobody_on(mut stage: Stage, format: Format, times: usize) -> usize {
     repeat(&mut stage, &mut publish(format, "room", None), times, 0)
 }
 
-/// A publish to a channel of one: its acknowledgement and one's own message, in one send.
-fn echo(format: Format, times: usize) -> usize {
+/// Publishes to a channel of one, so many in one read: their acknowledgements and one's own messages, in one send.
+/// Operations are messages.
+fn echo(format: Format, times: usize, at_once: usize) -> usize {
     let mut stage = stage_with(format);
     stage.say(0, &mut frame(format, r#"{"type":"subscribe","channel":"room"}"#));
-    repeat(&mut stage, &mut publish(format, "room", Some(1)), times, 1)
+    at_once * repeat(&mut stage, &mut publish(format, "room", Some(1)).repeat(at_once), times, 1)
 }
 
 /// A `ping` and its `pong`: what a command costs at least.

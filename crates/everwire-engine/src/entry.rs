@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use everwire_proto::ids::ClientId;
-use everwire_proto::payload::{Format, Payload};
+use everwire_proto::payload::{Format, Payload, View};
 use everwire_proto::position::Position;
 use everwire_proto::reply::{From, GapReason, Member, MemberEvent, Message, Outgoing};
 use everwire_proto::ws::{self, Deflater, Opcode};
@@ -69,43 +69,35 @@ pub fn write_frame(form: Form, id: Option<u64>, what: &Outgoing<'_>, out: &mut V
     from_end
 }
 
-/// One object in all its forms, each made on first need and then shared. Most are needed in JSON alone, and a history
-/// has many: the other forms have no room before they are wanted.
+/// An object's forms besides JSON, each made on first need and then shared. Most are needed in JSON alone, and a history has
+/// many: the others have no room before they are wanted.
 #[derive(Debug, Default)]
-pub struct Frames {
-    json: OnceLock<Bytes>,
-    others: OnceLock<Box<[OnceLock<Bytes>; Form::COUNT - 1]>>,
-}
+struct Others(OnceLock<Box<[OnceLock<Bytes>; Form::COUNT - 1]>>);
 
-impl Frames {
-    /// The ready frame. `deflater` belongs to the shard.
-    pub fn get<'a>(
-        &self,
+impl Others {
+    /// The ready frame in a form that is not JSON, whose own frame is `json`. `deflater` belongs to the shard.
+    fn get<'f, 'a>(
+        &'f self,
         form: Form,
+        json: impl FnOnce() -> &'f Bytes,
         deflater: &mut Deflater,
         what: impl FnOnce() -> Outgoing<'a>,
-    ) -> &Bytes {
-        let slot = self.slot(form);
+    ) -> &'f Bytes {
+        let slots = self.0.get_or_init(Box::default);
+        let slot = &slots[form.index() - 1];
         if let Some(ready) = slot.get() {
             return ready;
         }
-        let plain = self.slot(form.plain()).get_or_init(|| encode(form.plain(), &what()).0);
+        let plain = match form.plain() {
+            Form::Json => json(),
+            plain => slots[plain.index() - 1].get_or_init(|| encode(plain, &what()).0),
+        };
         slot.get_or_init(|| deflated(form, plain, deflater))
-    }
-
-    fn slot(&self, form: Form) -> &OnceLock<Bytes> {
-        match form {
-            Form::Json => &self.json,
-            _ => &self.others.get_or_init(Box::default)[form.index() - 1],
-        }
     }
 
     /// A frame that was made before.
     fn ready(&self, form: Form) -> Option<&Bytes> {
-        match form {
-            Form::Json => self.json.get(),
-            _ => self.others.get()?[form.index() - 1].get(),
-        }
+        self.0.get()?[form.index() - 1].get()
     }
 }
 
@@ -155,6 +147,12 @@ pub struct Sender {
     pub info: Option<Arc<Payload>>,
 }
 
+impl Sender {
+    fn view(&self) -> From<'_> {
+        From { client: self.client, user: self.user.as_deref(), info: self.info.as_deref() }
+    }
+}
+
 /// A publication: what was sent, by whom, when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
@@ -175,20 +173,16 @@ impl Publication {
     pub fn message(&self, offset: Option<u64>) -> Message<'_> {
         Message {
             offset,
-            payload: &self.payload,
+            payload: self.payload.view(),
             message_id: self.message_id.as_deref(),
-            from: self.from.as_deref().map(|s| From {
-                client: s.client,
-                user: s.user.as_deref(),
-                info: s.info.as_deref(),
-            }),
+            from: self.from.as_deref().map(Sender::view),
             time: self.time,
             tags: &self.tags,
         }
     }
 }
 
-/// What an entry of a stream is.
+/// What becomes an entry of a stream.
 #[derive(Debug)]
 pub enum Kind {
     /// A publication.
@@ -202,6 +196,73 @@ pub enum Kind {
     },
 }
 
+/// What an entry is. A history has many: what most of them lack takes no room.
+#[derive(Debug)]
+enum What {
+    Message(Kept),
+    Gap { from: Position, reason: GapReason },
+}
+
+/// A publication as it is kept beside its JSON frame.
+#[derive(Debug)]
+struct Kept {
+    payload: Place,
+    from: Option<Arc<Sender>>,
+    time: u64,
+    more: Option<Box<More>>,
+}
+
+/// Where a payload is.
+#[derive(Debug)]
+enum Place {
+    /// It was published in JSON and stands in the frame: it is in memory once.
+    Frame {
+        start: u32,
+        len: u32,
+    },
+    Apart(Box<Payload>),
+}
+
+/// What few publications have.
+#[derive(Debug)]
+struct More {
+    message_id: Option<Box<str>>,
+    tags: Box<[(Box<str>, Box<str>)]>,
+}
+
+impl Kept {
+    /// `start`: where in the frame the payload begins, iff it stands there as it was published.
+    fn new(publication: Publication, start: Option<usize>) -> Self {
+        let Publication { payload, message_id, from, time, tags } = publication;
+        let place = start.and_then(|start| Some((start.try_into().ok()?, payload.len().try_into().ok()?)));
+        let payload = match place {
+            Some((start, len)) if matches!(payload, Payload::Json(_)) => Place::Frame { start, len },
+            _ => Place::Apart(Box::new(payload)),
+        };
+        let some = message_id.is_some() || !tags.is_empty();
+        Self { payload, from, time, more: some.then(|| Box::new(More { message_id, tags })) }
+    }
+
+    fn message<'e>(&'e self, json: &'e Bytes, offset: Option<u64>) -> Message<'e> {
+        let payload = match &self.payload {
+            Place::Frame { start, len } => View::Json(&json[*start as usize..][..*len as usize]),
+            Place::Apart(payload) => payload.view(),
+        };
+        let (message_id, tags) = match &self.more {
+            Some(more) => (more.message_id.as_deref(), &*more.tags),
+            None => (None, &[][..]),
+        };
+        Message {
+            offset,
+            payload,
+            message_id,
+            from: self.from.as_deref().map(Sender::view),
+            time: self.time,
+            tags,
+        }
+    }
+}
+
 /// One entry of a channel, immutable and shared by all shards.
 #[derive(Debug)]
 pub struct Entry {
@@ -212,74 +273,104 @@ pub struct Entry {
     pub seq: u64,
     /// The position after it; `None` for volatile entries.
     pub position: Option<Position>,
-    /// What it is.
-    pub kind: Kind,
-    frames: Frames,
+    what: What,
+    json: Bytes,
+    others: Others,
+}
+
+/// The object that stands in an entry's frames.
+fn gap<'a>(
+    channel: &'a ChannelName,
+    from: &'a Position,
+    to: Option<&'a Position>,
+    reason: GapReason,
+) -> Outgoing<'a> {
+    Outgoing::Gap { channel: channel.as_str(), from: Some(from), to, reason }
 }
 
 impl Entry {
     /// A new entry whose JSON frame is made at once: life of a message, stop 6.
     pub fn new(channel: ChannelName, seq: u64, position: Option<Position>, kind: Kind) -> Self {
-        let mut entry = Self { channel, seq, position, kind, frames: Frames::default() };
-        // Filled here so that no subscriber's turn pays for it.
-        let (json, from_end) = encode(Form::Json, &entry.outgoing());
-        if let (Kind::Message(publication), Some(from_end)) = (&mut entry.kind, from_end)
-            && let Payload::Json(payload) = &mut publication.payload
-        {
-            // From now on it is in memory once.
-            let start = json.len() - from_end;
-            *payload = json.slice(start..start + payload.len());
-        }
-        entry.frames.json = json.into();
-        entry
+        // Here, so that no subscriber's turn pays for it.
+        let (what, json) = match kind {
+            Kind::Message(publication) => {
+                let message = publication.message(position.as_ref().map(|p| p.offset));
+                let channel = channel.as_str();
+                let (json, from_end) = encode(Form::Json, &Outgoing::Message { channel, message });
+                let start = from_end.map(|from_end| json.len() - from_end);
+                (What::Message(Kept::new(publication, start)), json)
+            }
+            Kind::Gap { from, reason } => {
+                let json = encode(Form::Json, &gap(&channel, &from, position.as_ref(), reason)).0;
+                (What::Gap { from, reason }, json)
+            }
+        };
+        Self { channel, seq, position, what, json, others: Others::default() }
     }
 
     /// The object that stands in its frames.
     pub fn outgoing(&self) -> Outgoing<'_> {
-        match &self.kind {
-            Kind::Message(publication) => Outgoing::Message {
-                channel: self.channel.as_str(),
-                message: publication.message(self.position.as_ref().map(|p| p.offset)),
-            },
-            Kind::Gap { from, reason } => Outgoing::Gap {
-                channel: self.channel.as_str(),
-                from: Some(from),
-                to: self.position.as_ref(),
-                reason: *reason,
-            },
+        match &self.what {
+            What::Message(kept) => {
+                let message = kept.message(&self.json, self.position.as_ref().map(|p| p.offset));
+                Outgoing::Message { channel: self.channel.as_str(), message }
+            }
+            What::Gap { from, reason } => gap(&self.channel, from, self.position.as_ref(), *reason),
         }
+    }
+
+    /// Its publication; `None`: it is a gap.
+    pub fn message(&self) -> Option<Message<'_>> {
+        match self.outgoing() {
+            Outgoing::Message { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a publication, and no gap.
+    pub fn is_message(&self) -> bool {
+        matches!(self.what, What::Message(_))
+    }
+
+    /// When it was published, ms since 1970 UTC; `None`: it is a gap.
+    pub fn time(&self) -> Option<u64> {
+        if let What::Message(kept) = &self.what { Some(kept.time) } else { None }
     }
 
     /// The ready frame in this form.
     pub fn frame(&self, form: Form, deflater: &mut Deflater) -> &Bytes {
-        self.frames.get(form, deflater, || self.outgoing())
+        match form {
+            Form::Json => &self.json,
+            _ => self.others.get(form, || &self.json, deflater, || self.outgoing()),
+        }
     }
 
     /// The frame in a form that [`Entry::frame`] has made before.
     pub fn ready(&self, form: Form) -> &Bytes {
-        self.frames.ready(form).expect("the caller made this form")
+        match form {
+            Form::Json => &self.json,
+            _ => self.others.ready(form).expect("the caller made this form"),
+        }
     }
 
     /// What it costs to keep, bytes.
     pub fn weight(&self) -> usize {
-        let frame = self.frames.json.get().map_or(0, Bytes::len);
-        let payload = match &self.kind {
-            // It stands in the frame.
-            Kind::Message(Publication { payload: Payload::Json(_), .. }) | Kind::Gap { .. } => 0,
-            Kind::Message(p) => p.payload.len(),
+        let apart = match &self.what {
+            What::Message(Kept { payload: Place::Apart(payload), .. }) => payload.len(),
+            What::Message(_) | What::Gap { .. } => 0,
         };
-        frame + payload + size_of::<Self>()
+        self.json.len() + apart + size_of::<Self>()
     }
 
     /// The value of a tag of it.
     pub fn tag(&self, name: &str) -> Option<&str> {
-        let Kind::Message(publication) = &self.kind else { return None };
-        publication.tags.iter().find(|(key, _)| **key == *name).map(|(_, value)| &**value)
+        let What::Message(Kept { more: Some(more), .. }) = &self.what else { return None };
+        more.tags.iter().find(|(key, _)| **key == *name).map(|(_, value)| &**value)
     }
 
     /// Whether this connection published it.
     pub fn is_from(&self, client: ClientId) -> bool {
-        matches!(&self.kind, Kind::Message(Publication { from: Some(sender), .. }) if sender.client == client)
+        matches!(&self.what, What::Message(Kept { from: Some(sender), .. }) if sender.client == client)
     }
 }
 
@@ -319,22 +410,29 @@ pub struct MemberNote {
     pub version: u64,
     /// Who.
     pub member: MemberCard,
-    frames: Frames,
+    json: OnceLock<Bytes>,
+    others: Others,
 }
 
 impl MemberNote {
     /// A new note.
     pub fn new(channel: ChannelName, event: MemberEvent, version: u64, member: MemberCard) -> Self {
-        Self { channel, event, version, member, frames: Frames::default() }
+        let (json, others) = (OnceLock::new(), Others::default());
+        Self { channel, event, version, member, json, others }
     }
 
     /// The ready frame in this form.
     pub fn frame(&self, form: Form, deflater: &mut Deflater) -> &Bytes {
-        self.frames.get(form, deflater, || Outgoing::Member {
+        let what = || Outgoing::Member {
             event: self.event,
             channel: self.channel.as_str(),
             version: self.version,
             member: self.member.view(),
-        })
+        };
+        let json = || self.json.get_or_init(|| encode(Form::Json, &what()).0);
+        match form {
+            Form::Json => json(),
+            _ => self.others.get(form, json, deflater, what),
+        }
     }
 }

@@ -151,6 +151,8 @@ pub enum Pushed {
 struct Waiting {
     items: Vec<Item>,
     bytes: usize,
+    /// The shard is awake and will take.
+    attended: bool,
 }
 
 /// The inbox. A push never waits.
@@ -164,7 +166,7 @@ impl Inbox {
     /// An empty inbox that leaves stored entries out above `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Self {
         Self {
-            waiting: Mutex::new(Waiting { items: Vec::new(), bytes: 0 }),
+            waiting: Mutex::new(Waiting { items: Vec::new(), bytes: 0, attended: false }),
             limit_bytes,
             wake: OnceLock::new(),
         }
@@ -197,7 +199,7 @@ impl Inbox {
             }
             waiting.bytes += item.weight();
             waiting.items.push(item);
-            waiting.items.len() == 1
+            waiting.items.len() == 1 && !waiting.attended
         };
         // Whoever fills an empty inbox wakes the shard, which takes all there is: one wake a turn.
         if first && let Some(wake) = self.wake.get() {
@@ -206,12 +208,18 @@ impl Inbox {
         Pushed::Taken
     }
 
+    /// The shard is awake: until it has taken, nobody needs to wake it, itself least of all. It may not sleep before.
+    pub fn attend(&self) {
+        self.lock().attended = true;
+    }
+
     /// Moves everything that waits into `into`, which must be empty; its room is given back for the next pushes.
     pub fn take(&self, into: &mut Vec<Item>) {
         debug_assert!(into.is_empty());
         let mut waiting = self.lock();
         std::mem::swap(&mut waiting.items, into);
         waiting.bytes = 0;
+        waiting.attended = false;
     }
 
     /// Whether something waits; a hint for the shard before it sleeps.
@@ -223,5 +231,34 @@ impl Inbox {
 impl std::fmt::Debug for Inbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inbox").field("limit_bytes", &self.limit_bytes).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_shard_that_will_take_is_not_woken() {
+        let (inbox, woken) = (Inbox::new(0), Arc::new(AtomicUsize::new(0)));
+        let counted = woken.clone();
+        inbox.set_wake(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        let push = |times: usize| {
+            (0..times).for_each(|_| inbox.push(Item::Weigh));
+            woken.load(Ordering::Relaxed)
+        };
+        assert_eq!(push(2), 1, "it sleeps: the first of them wakes it");
+        inbox.attend();
+        assert_eq!(push(1), 1);
+        let mut items = Vec::new();
+        inbox.take(&mut items);
+        inbox.attend();
+        assert_eq!((push(1), items.len()), (1, 3), "it is awake, and takes before it sleeps");
+        inbox.take(&mut Vec::new());
+        assert_eq!(push(1), 2, "it has taken, and may sleep");
     }
 }

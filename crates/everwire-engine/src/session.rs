@@ -222,11 +222,17 @@ impl Session {
         right: Right,
     ) -> Result<&'n Arc<Options>, Deny> {
         let options = known_channel(name, namespaces)?;
-        if !rule_on(&self.identity, name, options, right).admits() {
-            let text = format!("{} may not {} {name}", self.who(), right.phrase());
+        self.may(right, name, options)?;
+        Ok(options)
+    }
+
+    /// Whether it has the right in a channel with these settings.
+    fn may(&self, right: Right, channel: &str, options: &Options) -> Result<(), Deny> {
+        if !rule_on(&self.identity, channel, options, right).admits() {
+            let text = format!("{} may not {} {channel}", self.who(), right.phrase());
             return Err(Deny::new(ErrorCode::PermissionDenied, text));
         }
-        Ok(options)
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! A shard's turn: events in, writes out. The shell reads sockets and carries bytes; everything that they mean is here.
 //!
-//! A turn of the shell: [`Turn::heard`] and [`Turn::message`] for what was read, [`Turn::take_inbox`],
+//! A turn of the shell: [`Turn::attend`], [`Turn::heard`] and [`Turn::message`] for what was read, [`Turn::take_inbox`],
 //! [`Turn::run_wheel`], [`Turn::flush`], then [`Turn::take_finished`] and [`Turn::take_released`], and sleep until
 //! [`Turn::next_wake_ms`].
 
@@ -39,7 +39,7 @@ use self::answers::Pending;
 use self::ends::Leave;
 use self::subscriptions::Joining;
 use self::wheel::Wheel;
-use crate::channel::Cell;
+use crate::channel::{Cell, Options};
 use crate::entry::Form;
 use crate::hub::Hub;
 use crate::inbox::{ConnKey, HubKey, Item};
@@ -137,6 +137,20 @@ struct Waiting {
     bytes: usize,
 }
 
+/// The channel that was published to last: who says much says it to one, whose name needs no other check.
+#[derive(Debug)]
+struct Last {
+    cell: Arc<Cell>,
+    /// The settings of its namespace, as they are now.
+    options: Arc<Options>,
+}
+
+impl Last {
+    fn is(&self, channel: &str) -> bool {
+        self.cell.name.as_str() == channel && !self.cell.is_dead()
+    }
+}
+
 /// One shard's turn.
 #[derive(Debug)]
 pub struct Turn {
@@ -152,8 +166,7 @@ pub struct Turn {
     items: VecDeque<Item>,
     asks: FxHashMap<u64, (u64, Pending)>,
     next_ask: u64,
-    /// The channel that was published to last: who says much says it to one.
-    last_cell: Option<Arc<Cell>>,
+    last: Option<Last>,
     joining: FxHashMap<HubKey, Vec<Joining>>,
     leaves: BinaryHeap<Leave>,
     paused: BinaryHeap<Reverse<(u64, u32, u32)>>,
@@ -193,7 +206,7 @@ impl Turn {
             items: VecDeque::new(),
             asks: FxHashMap::default(),
             next_ask: 0,
-            last_cell: None,
+            last: None,
             joining: FxHashMap::default(),
             leaves: BinaryHeap::new(),
             paused: BinaryHeap::new(),
@@ -317,20 +330,20 @@ impl Turn {
             Format::Json => json::decode_within(payload, deepest),
             Format::MsgPack => msgpack::decode_within(payload, deepest),
         };
-        let request = match decoded {
-            Ok(request) => request,
+        let (id, command) = match &decoded {
+            Ok(request) => (request.id, &request.command),
             Err(refusal) => {
-                self.refuse(slot, refusal.id, &Deny::new(refusal.code, refusal.message));
+                self.refuse(slot, refusal.id, &Deny::new(refusal.code, &*refusal.message));
                 self.count_bad(slot, now);
                 return self.flow(slot);
             }
         };
-        if self.must_wait(slot, &request.command) {
-            return self.wait(slot, channel_of(&request.command), payload);
+        if self.must_wait(slot, command) {
+            return self.wait(slot, channel_of(command), payload);
         }
-        match self.take_token(slot, &request.command, now) {
-            Ok(()) => self.command(slot, request.id, request.command, now),
-            Err(pause) => self.refuse(slot, request.id, &pause.refusal()),
+        match self.take_token(slot, command, now) {
+            Ok(()) => self.command(slot, id, command, now),
+            Err(pause) => self.refuse(slot, id, &pause.refusal()),
         }
         self.flow(slot)
     }
@@ -379,6 +392,12 @@ impl Turn {
     /// Whether the shell should stop reading and flush: enough was said for one turn.
     pub fn is_full(&self) -> bool {
         self.hub.own_bytes() > SAID_BYTES
+    }
+
+    /// A turn begins that will come to [`Turn::take_inbox`], and no sleep before it: what is published meanwhile, by this
+    /// shard's own connections too, wakes nobody.
+    pub fn attend(&self) {
+        self.node.inbox(self.shard).attend();
     }
 
     /// Takes what other shards, the broker and the API have for this one, until enough is said for one turn: a thousand

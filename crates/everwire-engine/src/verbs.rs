@@ -10,7 +10,6 @@ use everwire_proto::position::Position;
 use everwire_proto::reply::{HistoryPage, PresencePage, PresenceSummary};
 
 use crate::channel::{Cell, PresenceView};
-use crate::entry::Kind;
 use crate::inbox::{Answer, Page};
 use crate::name::ChannelName;
 use crate::node::Node;
@@ -173,10 +172,7 @@ pub fn check_epoch(channel: &ChannelName, asked: Option<&Epoch>, page: &Page) ->
 
 /// A page of history as it stands on the wire.
 pub fn history_page<'a>(channel: &'a ChannelName, page: &'a Page) -> HistoryPage<'a> {
-    let messages = page.entries.iter().filter_map(|entry| match &entry.kind {
-        Kind::Message(publication) => Some(publication.message(entry.position.as_ref().map(|p| p.offset))),
-        Kind::Gap { .. } => None,
-    });
+    let messages = page.entries.iter().filter_map(|entry| entry.message());
     let last = page.entries.last().and_then(|e| e.position.clone());
     HistoryPage {
         channel: channel.as_str(),

@@ -46,6 +46,7 @@ fn take_all(inbox: &Inbox, bed: &Bed, wanted: usize) -> Vec<u32> {
     let mut got = Vec::new();
     loop {
         let mut items = Vec::new();
+        inbox.attend();
         inbox.take(&mut items);
         got.extend(items.iter().map(number));
         if got.len() == wanted {

@@ -136,7 +136,7 @@ fn message<T>(
     let from = Some(From { client: ClientId([7; 12]), user: Some("ann"), info: None });
     let message = Message {
         offset: Some(12_345),
-        payload: &payload,
+        payload: payload.view(),
         message_id: None,
         from,
         time: 1_767_225_600_000,

@@ -1,7 +1,7 @@
 //! What every reply and push consists of, whatever format it is written in. Field order is that of the protocol's
 //! tables, `type` first and `id` next.
 
-use crate::payload::Payload;
+use crate::payload::{Payload, View};
 use crate::position::Position;
 use crate::reply::{
     Connected, HistoryPage, Member, Message, Outgoing, PresencePage, PresenceSummary, Subscribed,
@@ -23,11 +23,11 @@ pub(crate) trait Writer {
     /// A key of somebody else's.
     fn foreign_key(&mut self, key: &str);
     fn str(&mut self, text: &str);
-    /// Text in which nothing needs an escape.
-    fn plain(&mut self, text: &str);
+    /// ASCII in which nothing needs an escape.
+    fn plain(&mut self, text: &[u8]);
     fn u64(&mut self, n: u64);
     fn bool(&mut self, flag: bool);
-    fn payload(&mut self, payload: &Payload);
+    fn payload(&mut self, payload: View<'_>);
 }
 
 /// A key of ours, in which nothing needs an escape: its name, and `,"name":` as JSON writes it behind another field.
@@ -49,6 +49,7 @@ struct Object<'w, W> {
     fields: u8,
 }
 
+#[inline(always)]
 fn object<W: Writer>(w: &mut W, inside: impl FnOnce(&mut Object<'_, W>)) {
     let mark = w.open();
     let mut object = Object { w, fields: 0 };
@@ -58,58 +59,69 @@ fn object<W: Writer>(w: &mut W, inside: impl FnOnce(&mut Object<'_, W>)) {
 }
 
 impl<W: Writer> Object<'_, W> {
+    #[inline(always)]
     fn key(&mut self, key: Key) -> &mut W {
         self.fields += 1;
         self.w.key(key);
         self.w
     }
 
+    #[inline(always)]
     fn str(&mut self, key: Key, text: &str) {
         self.key(key).str(text);
     }
 
+    #[inline(always)]
     fn plain(&mut self, key: Key, text: &str) {
+        self.key(key).plain(text.as_bytes());
+    }
+
+    #[inline(always)]
+    fn id(&mut self, key: Key, text: &[u8]) {
         self.key(key).plain(text);
     }
 
-    fn id(&mut self, key: Key, text: &[u8]) {
-        self.plain(key, std::str::from_utf8(text).expect("base64url is ASCII"));
-    }
-
+    #[inline(always)]
     fn int(&mut self, key: Key, n: u64) {
         self.key(key).u64(n);
     }
 
+    #[inline(always)]
     fn flag(&mut self, key: Key, flag: bool) {
         self.key(key).bool(flag);
     }
 
+    #[inline(always)]
     fn position(&mut self, key: Key, position: &Position) {
         object(self.key(key), |o| {
-            o.plain(key!("epoch"), position.epoch.as_str());
+            o.id(key!("epoch"), position.epoch.as_bytes());
             o.int(key!("offset"), position.offset);
         });
     }
 
+    #[inline(always)]
     fn member(&mut self, key: Key, member: &Member<'_>) {
         write_member(self.key(key), member);
     }
 
     /// The field, where it has a value.
+    #[inline(always)]
     fn maybe<T>(&mut self, key: Key, value: Option<T>, write: impl FnOnce(&mut Self, Key, T)) {
         if let Some(value) = value {
             write(self, key, value);
         }
     }
 
-    fn payload(&mut self, key: Key, payload: &Payload) {
+    #[inline(always)]
+    fn payload(&mut self, key: Key, payload: View<'_>) {
         self.key(key).payload(payload);
     }
 
+    #[inline(always)]
     fn message(&mut self, message: &Message<'_>) {
         self.maybe(key!("offset"), message.offset, Self::int);
         self.payload(
-            if let Payload::Binary(_) = message.payload { key!("binary") } else { key!("data") },
+            if let View::Binary(_) = message.payload { key!("binary") } else { key!("data") },
             message.payload,
         );
         self.maybe(key!("message_id"), message.message_id, Self::str);
@@ -266,12 +278,13 @@ impl<W: Writer> Object<'_, W> {
     }
 }
 
+#[inline(always)]
 fn write_member<W: Writer>(w: &mut W, member: &Member<'_>) {
     object(w, |o| {
         o.id(key!("client"), &member.client.text());
         o.maybe(key!("user"), member.user, Object::str);
-        o.maybe(key!("info"), member.info, Object::payload);
-        o.maybe(key!("state"), member.state, Object::payload);
+        o.maybe(key!("info"), member.info.map(Payload::view), Object::payload);
+        o.maybe(key!("state"), member.state.map(Payload::view), Object::payload);
     });
 }
 

@@ -8,13 +8,12 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// Writes `bytes` (a multiple of 3, or any length without padding) as base64url, RFC 4648 section 5.
 fn base64url<const N: usize, const M: usize>(bytes: &[u8; N]) -> [u8; M] {
     let mut out = [b'A'; M];
-    for (i, slot) in out.iter_mut().enumerate() {
-        let bit = i * 6;
-        let (byte, shift) = (bit / 8, bit % 8);
-        let high = u16::from(bytes[byte]) << 8;
-        let low = bytes.get(byte + 1).copied().map_or(0, u16::from);
-        let six = ((high | low) >> (10 - shift)) & 0x3f;
-        *slot = ALPHABET[usize::from(six)];
+    for (three, four) in bytes.chunks(3).zip(out.chunks_mut(4)) {
+        let [a, b, c] = [0, 1, 2].map(|at| three.get(at).copied().map_or(0, u32::from));
+        let word = a << 16 | b << 8 | c;
+        for (slot, shift) in four.iter_mut().zip([18, 12, 6, 0]) {
+            *slot = ALPHABET[(word >> shift) as usize & 0x3f];
+        }
     }
     out
 }
@@ -129,11 +128,13 @@ impl Epoch {
     }
     /// The epoch as it stands on the wire.
     pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("an epoch is ASCII")
+    }
+    /// The same as bytes, all of them ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Name::Short { len, text } => {
-                std::str::from_utf8(&text[..usize::from(*len)]).expect("an epoch is ASCII")
-            }
-            Name::Long(text) => text,
+            Name::Short { len, text } => &text[..usize::from(*len)],
+            Name::Long(text) => text.as_bytes(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The JSON format: one object per text frame, RFC 8259.
 
+mod plain;
 mod write;
 
 use std::borrow::Cow;
@@ -12,7 +13,8 @@ use crate::payload::{DEPTH, Format, MOST_DEPTH};
 use crate::reply::Outgoing;
 use crate::text::Scanner;
 
-/// Reads one command from the text of a frame, which is UTF-8 already.
+/// Reads one command from the text of a frame, which is UTF-8 already: whoever decodes frames has checked it, and what is
+/// published is not looked at again for that.
 ///
 /// # Errors
 /// A [`Refusal`] with the command's id where it could be read.
@@ -25,7 +27,10 @@ pub fn decode(frame: &[u8]) -> Result<Request<'_>, Refusal> {
 /// # Errors
 /// As above.
 pub fn decode_within(frame: &[u8], deepest: usize) -> Result<Request<'_>, Refusal> {
-    fields::request(read_within(frame, deepest).map_err(bad)?, Format::Json, read)
+    if let Some(request) = plain::publish(frame, deepest) {
+        return Ok(request);
+    }
+    fields::request_in(read_within(frame, deepest).map_err(bad)?, Format::Json, read)
 }
 
 /// Reads the fields of command `verb` from a JSON body, as the HTTP API takes them.
@@ -91,6 +96,31 @@ mod tests {
     use super::*;
     use crate::fields::{plain_publish, request_in};
 
+    /// The line ends count that stand inside the data.
+    #[test]
+    fn a_plain_publish_may_have_space_between_its_tokens() {
+        for (text, is_plain) in [
+            ("\n{ \"type\" : \"publish\",\r\n\"channel\":\"a\" , \"data\" : [1, 2]\t}\n", true),
+            ("{\"type\":\"publish\",\"channel\":\"\u{e4}\",\"data\":\"\u{1f980}\"}", true),
+            ("{\"type\":\"publish\",\"channel\":\"a\",\"data\":[1,\n2]}", false),
+            ("{\"type\":\"publish\",\"channel\":\"a\",\"data\":1}1", false),
+            ("{\"type\":\"publish\",\"channel\":\"a\",\"data\":1,}", false),
+            ("{\"type\":\"publish\",\"channel\":\"a\"\"data\":1}", false),
+            ("{\"type\":\"publish\",\"channel\":\"a\",\"data\":1", false),
+            ("{\"type\":\"publish\",\"channel\":\"a\",\"data\":01}", false),
+        ] {
+            let plain = plain::publish(text.as_bytes(), DEPTH);
+            assert_eq!(plain.is_some(), is_plain, "{text}");
+            if let Some(plain) = plain {
+                assert_eq!(
+                    request_in(read(text.as_bytes()).unwrap(), Format::Json, read),
+                    Ok(plain),
+                    "{text}"
+                );
+            }
+        }
+    }
+
     /// The short way says what the long one says, and says nothing where that one refuses.
     #[test]
     fn a_plain_publish_is_read_as_any_command() {
@@ -121,13 +151,15 @@ mod tests {
                     let text = format!("{{{}}}", parts.join(","));
                     let mut list = read(text.as_bytes()).unwrap();
                     let long = request_in(list.clone(), Format::Json, read);
-                    if let Some(request) = plain_publish(&mut list, Format::Json) {
+                    let short =
+                        [plain_publish(&mut list, Format::Json), plain::publish(text.as_bytes(), DEPTH)];
+                    for request in short.into_iter().flatten() {
                         assert_eq!(Ok(request), long, "{text}");
                         plain += 1;
                     }
                 }
             }
         }
-        assert!(plain > 10, "{plain} were plain");
+        assert!(plain > 20, "{plain} were plain");
     }
 }

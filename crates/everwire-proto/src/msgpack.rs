@@ -7,7 +7,7 @@ use crate::command::{Refusal, Request};
 use crate::encode::{self, Key, Writer};
 use crate::fields::{self, Field};
 use crate::pack::{Pack, Scanner};
-use crate::payload::{DEPTH, Format, MOST_DEPTH, Payload};
+use crate::payload::{DEPTH, Format, MOST_DEPTH, View};
 use crate::reply::Outgoing;
 use crate::transcode;
 
@@ -84,8 +84,8 @@ impl Writer for PackWriter<'_> {
         self.0.str(key);
     }
 
-    fn plain(&mut self, text: &str) {
-        self.0.str(text);
+    fn plain(&mut self, text: &[u8]) {
+        self.0.utf8(text);
     }
 
     fn str(&mut self, text: &str) {
@@ -100,11 +100,11 @@ impl Writer for PackWriter<'_> {
         self.0.bool(flag);
     }
 
-    fn payload(&mut self, payload: &Payload) {
+    fn payload(&mut self, payload: View<'_>) {
         match payload {
-            Payload::MsgPack(bytes) => self.0.0.extend_from_slice(bytes),
-            Payload::Json(bytes) => transcode::to_msgpack(bytes, self.0.0),
-            Payload::Binary(bytes) => self.0.bin(bytes),
+            View::MsgPack(bytes) => self.0.0.extend_from_slice(bytes),
+            View::Json(bytes) => transcode::to_msgpack(bytes, self.0.0),
+            View::Binary(bytes) => self.0.bin(bytes),
         }
     }
 }

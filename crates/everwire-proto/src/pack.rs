@@ -236,8 +236,13 @@ impl Pack<'_> {
     }
 
     pub(crate) fn str(&mut self, text: &str) {
+        self.utf8(text.as_bytes());
+    }
+
+    /// A string whose bytes are known to be UTF-8.
+    pub(crate) fn utf8(&mut self, text: &[u8]) {
         self.head(text.len(), 0xa0, 32, Some(0xd9), 0xda);
-        self.0.extend_from_slice(text.as_bytes());
+        self.0.extend_from_slice(text);
     }
 
     pub(crate) fn bin(&mut self, bytes: &[u8]) {

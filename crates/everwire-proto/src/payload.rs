@@ -41,6 +41,17 @@ pub enum Payload {
     Binary(Bytes),
 }
 
+/// A payload borrowed from wherever it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View<'a> {
+    /// One well-formed JSON value.
+    Json(&'a [u8]),
+    /// One well-formed MessagePack value.
+    MsgPack(&'a [u8]),
+    /// Bytes.
+    Binary(&'a [u8]),
+}
+
 impl Data<'_> {
     /// A copy that outlives the frame.
     pub fn to_payload(&self) -> Payload {
@@ -79,6 +90,14 @@ impl Data<'_> {
 }
 
 impl Payload {
+    /// Borrowed for the wire.
+    pub fn view(&self) -> View<'_> {
+        match self {
+            Payload::Json(b) => View::Json(b),
+            Payload::MsgPack(b) => View::MsgPack(b),
+            Payload::Binary(b) => View::Binary(b),
+        }
+    }
     /// Bytes of the payload as it was published.
     pub fn len(&self) -> usize {
         match self {

@@ -3,7 +3,7 @@
 
 use crate::codes::ErrorCode;
 use crate::ids::{ClientId, SessionKey};
-use crate::payload::Payload;
+use crate::payload::{Payload, View};
 use crate::position::Position;
 
 /// Everything that a server sends. `json::encode` and `msgpack::encode` write it, with `id` where it is a reply.
@@ -269,7 +269,7 @@ pub struct Message<'a> {
     /// Its offset; absent on volatile ones.
     pub offset: Option<u64>,
     /// The payload.
-    pub payload: &'a Payload,
+    pub payload: View<'a>,
     /// The idempotency key, where the publisher gave one.
     pub message_id: Option<&'a str>,
     /// The sender.

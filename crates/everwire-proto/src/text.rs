@@ -1,64 +1,14 @@
 //! JSON text, RFC 8259: a strict scanner that finds where values end and that they are well-formed, in one pass; and
 //! the writing of strings.
 
+mod special;
+
 use std::borrow::Cow;
 
+use self::special::plain_len;
 use crate::fields::{MAX_FIELDS, Value};
 use crate::payload::{DEPTH, MOST_DEPTH};
-
-/// Bytes that need a look inside a string: the quote, the backslash, control characters.
-const SPECIAL: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut i = 0;
-    while i < 0x20 {
-        table[i] = true;
-        i += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
-
-/// Bytes that the processor looks at together in a long string.
-const TOGETHER: usize = 32;
-
-/// How many bytes come before the first special one. Short strings are done in two words; of a long one, stretches without
-/// a special byte are skipped many bytes at a time, in a form that compilers make vectors of.
-fn plain_len(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    if bytes.len() >= 2 * TOGETHER {
-        at = plain_words(&bytes[..16]);
-        if at < 16 {
-            return at;
-        }
-        while let Some(stretch) = bytes[at..].first_chunk::<TOGETHER>()
-            && !stretch.iter().fold(false, |any, b| any | (*b < 0x20) | (*b == b'"') | (*b == b'\\'))
-        {
-            at += TOGETHER;
-        }
-    }
-    at + plain_words(&bytes[at..])
-}
-
-/// The same, eight at a time: in a word whose bytes are each set off against one value, the lowest flag is exact (a borrow
-/// only runs upward).
-fn plain_words(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const FLAGS: u64 = ONES << 7;
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let quote = zero(word ^ (ONES * u64::from(b'"')));
-        let backslash = zero(word ^ (ONES * u64::from(b'\\')));
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let special = (quote | backslash | control) & FLAGS;
-        if special != 0 {
-            return at * 8 + special.trailing_zeros() as usize / 8;
-        }
-    }
-    words.len() * 8 + rest.iter().position(|b| SPECIAL[usize::from(*b)]).unwrap_or(rest.len())
-}
+use crate::position::MAX_INTEGER;
 
 pub(crate) struct Scanner<'a> {
     text: &'a [u8],
@@ -117,6 +67,52 @@ impl<'a> Scanner<'a> {
         }
         self.at += 1;
         Ok(())
+    }
+
+    /// Goes behind this byte and the space around it, if it is next.
+    #[inline]
+    pub(crate) fn passes(&mut self, byte: u8) -> bool {
+        self.space();
+        let next = self.peek() == Some(byte);
+        if next {
+            self.at += 1;
+            self.space();
+        }
+        next
+    }
+
+    /// Goes behind a string without escapes; gives its inside.
+    #[inline]
+    pub(crate) fn plain_string(&mut self) -> Option<&'a [u8]> {
+        let inside = self.text.get(self.at..)?.strip_prefix(b"\"")?;
+        let len = plain_len(inside);
+        let (inside, rest) = inside.split_at(len);
+        self.at += len + 2;
+        (rest.first() == Some(&b'"')).then_some(inside)
+    }
+
+    /// Goes behind an integer from 1 to 2^53-1, as ids are.
+    pub(crate) fn id(&mut self) -> Option<u64> {
+        let start = self.at;
+        let mut id = 0u64;
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            id = id.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+            self.at += 1;
+        }
+        let whole = !matches!(self.peek(), Some(b'.' | b'e' | b'E'));
+        (whole && self.text[start..].first() != Some(&b'0') && (1..=MAX_INTEGER).contains(&id)).then_some(id)
+    }
+
+    /// Checks one value and goes behind it; its bytes, unless line ends stand in it.
+    pub(crate) fn one_line(&mut self) -> Option<&'a [u8]> {
+        self.newlines = false;
+        let start = self.at;
+        self.skip(1).ok()?;
+        (!self.newlines).then(|| &self.text[start..self.at])
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at == self.text.len()
     }
 
     /// The whole text as one object: each field is given with its raw bytes and whether these hold line ends.
@@ -428,26 +424,4 @@ pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&bytes[start..]);
     out.push(b'"');
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_special_byte_is_found_at_every_place() {
-        for len in 0..40 {
-            for at in 0..len {
-                for byte in 0..=255u8 {
-                    // The neighbours are those that a borrow could mislead.
-                    for filler in [b' ', b'!', b'#', b'[', b']', 0x7f, 0x80, 0xff] {
-                        let mut bytes = vec![filler; len];
-                        bytes[at] = byte;
-                        let naive = bytes.iter().position(|b| SPECIAL[usize::from(*b)]).unwrap_or(len);
-                        assert_eq!(plain_len(&bytes), naive, "{bytes:?}");
-                    }
-                }
-            }
-        }
-    }
 }

@@ -33,7 +33,7 @@ pub use self::lags::{LAG_BOUNDS_US, LagReading};
 use self::echo::{Echo, Look, Next, Tools};
 use self::leaving::Leaving;
 use self::seal::Seal;
-use self::socket::{Got, Rest, Role, Socket, Sockets};
+use self::socket::{Got, Rest, Role, Sockets, State};
 use self::wheel::Wheel;
 use crate::clock::Clock;
 
@@ -150,6 +150,7 @@ impl Shard {
                 _ => now = self.clock.now(),
             }
             let begun = Instant::now();
+            self.turn.attend();
             self.read_ready(now);
             self.take_inbox(now);
             self.run_wheel(now);
@@ -182,7 +183,7 @@ impl Shard {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             let Ok(slot) = u32::try_from(event.token().0) else { continue };
-            let Some(socket) = self.sockets.get(slot) else { continue };
+            let Some(mut socket) = self.sockets.get(slot) else { continue };
             socket.peer_shut |= event.is_read_closed() || event.is_error();
             socket.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
             let room = event.is_writable() && socket.blocked && socket.has_room();
@@ -195,7 +196,7 @@ impl Shard {
                 match socket.role {
                     Role::Session { .. } => self.turn.writable(slot),
                     Role::Echo(_) => {
-                        let next = echo::writable(socket, now);
+                        let next = echo::writable(&mut socket, now);
                         self.follow(slot, next, now);
                     }
                     Role::Linger => {}
@@ -215,21 +216,21 @@ impl Shard {
     }
 
     fn serve(&mut self, slot: u32, now: Now) {
-        let Some(socket) = self.sockets.get(slot) else { return };
+        let Some(mut socket) = self.sockets.get(slot) else { return };
         if !std::mem::take(&mut socket.queued) {
             return;
         }
         match socket.role {
             Role::Echo(_) => {
-                let next = echo::serve(socket, &mut self.tools, now);
+                let next = echo::serve(&mut socket, &mut self.tools, now);
                 self.follow(slot, next, now);
             }
             Role::Session { .. } => {
                 let tools = (&mut *self.tools.read, &mut self.tools.inflater);
-                let bytes = sessions::serve(slot, socket, &mut self.turn, tools, now);
+                let bytes = sessions::serve(slot, &mut socket, &mut self.turn, tools, now);
                 if socket.at_end && !socket.deaf {
                     self.ended.push(slot);
-                } else if sessions::has_more(socket) {
+                } else if sessions::has_more(&socket) {
                     self.queue(slot);
                 }
                 self.sockets.bytes_in += bytes as u64;
@@ -243,7 +244,7 @@ impl Shard {
     }
 
     fn queue(&mut self, slot: u32) {
-        if let Some(socket) = self.sockets.get(slot)
+        if let Some(mut socket) = self.sockets.get(slot)
             && !std::mem::replace(&mut socket.queued, true)
         {
             self.ready.push(slot);
@@ -261,7 +262,7 @@ impl Shard {
 
     /// Our last word is out: shuts our side and waits a little for the peer's, so that it can read that word.
     fn linger(&mut self, slot: u32, now: Now) {
-        let Some(socket) = self.sockets.get(slot) else { return };
+        let Some(mut socket) = self.sockets.get(slot) else { return };
         if socket.at_end {
             self.remove(slot, now);
             return;
@@ -339,22 +340,25 @@ impl Shard {
         let sealed = arrival.tls.is_some();
         let ended = arrival.tls.as_ref().is_some_and(|tls| tls.has_ended());
         let seal = arrival.tls.map(|tls| Box::new(Seal::new(*tls)));
-        let mut socket = Socket::new(stream, seal, decoder, role);
+        let mut socket = State::new(seal, decoder, role);
         // What is in the kernel is reported as soon as the socket is registered, and a last word that TLS has heard is not.
         socket.readable = ended;
         socket.place = arrival.place;
-        // What the front has sealed and not sent, nobody else will send. If there is something to answer, it goes with that.
-        if arrival.leftover.is_empty() {
-            socket.has_room();
-        } else {
-            self.unshown.extend(sealed.then_some(slot));
+        let waits = sealed && !arrival.leftover.is_empty();
+        if !arrival.leftover.is_empty() {
             socket.rest = Some(Box::new(Rest { bytes: arrival.leftover.to_vec(), at: 0 }));
         }
         if matches!(socket.role, Role::Echo(_)) {
             socket.mark = self.wheel.put(slot, now.mono_ms + self.turn.settings().times.heartbeat_ms);
         }
         socket.queued = true;
-        self.sockets.put(slot, socket);
+        self.sockets.put(slot, stream, socket);
+        // What the front has sealed and not sent, nobody else will send. If there is something to answer, it goes with that.
+        if waits {
+            self.unshown.push(slot);
+        } else if let Some(mut socket) = self.sockets.get(slot) {
+            socket.has_room();
+        }
         let in_time = self.leaving.as_mut().is_none_or(|leaving| leaving.take_in(slot, now));
         if self.stop_at_ms.is_some() || !in_time {
             // It was on its way when the server was asked to stop.
@@ -370,10 +374,10 @@ impl Shard {
     /// Says goodbye to one connection: the server stops.
     fn dismiss(&mut self, slot: u32, now: Now) {
         let spread_ms = self.turn.settings().times.reconnect_spread_ms;
-        let Some(socket) = self.sockets.get(slot) else { return };
+        let Some(mut socket) = self.sockets.get(slot) else { return };
         match socket.role {
             Role::Echo(_) => {
-                let next = echo::close(socket, CloseCode::GoingAway, "the server stops", now);
+                let next = echo::close(&mut socket, CloseCode::GoingAway, "the server stops", now);
                 self.follow(slot, next, now);
             }
             Role::Session { .. } => {
@@ -402,11 +406,11 @@ impl Shard {
 
     fn look_at(&mut self, slot: u32, mark: u64, now: Now) {
         let times = self.turn.settings().times;
-        let Some(socket) = self.sockets.get(slot).filter(|s| s.mark == mark) else { return };
+        let Some(mut socket) = self.sockets.get(slot).filter(|s| s.mark == mark) else { return };
         match socket.role {
             Role::Linger => self.remove(slot, now),
             Role::Session { .. } => {}
-            Role::Echo(_) => match echo::look(socket, &times, now) {
+            Role::Echo(_) => match echo::look(&mut socket, &times, now) {
                 Look::At(due) => socket.mark = self.wheel.put(slot, due),
                 Look::Linger => self.linger(slot, now),
                 Look::Cut => self.remove(slot, now),
@@ -418,7 +422,7 @@ impl Shard {
     fn flush(&mut self, now: Now) {
         self.more_to_flush = self.turn.flush(&mut self.sockets, now, FLUSHED);
         for slot in self.unshown.drain(..) {
-            if let Some(socket) = self.sockets.get(slot).filter(|socket| !socket.blocked) {
+            if let Some(mut socket) = self.sockets.get(slot).filter(|socket| !socket.blocked) {
                 socket.has_room();
             }
         }
@@ -441,7 +445,7 @@ impl Shard {
             }
         }
         for slot in self.turn.take_released() {
-            if let Some(socket) = self.sockets.get(slot) {
+            if let Some(mut socket) = self.sockets.get(slot) {
                 socket.held = false;
                 self.queue(slot);
             }

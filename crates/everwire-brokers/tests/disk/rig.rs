@@ -10,14 +10,13 @@ use everwire_brokers::disk::{Disk, OpenError, SEGMENT_BYTES, Settings, Sync, Wra
 use everwire_engine::channel::{
     Cell, Draft, HistoryLimits, HistoryQuery, Namespaces, Options, Publisher, Shared,
 };
-use everwire_engine::entry::Kind;
 use everwire_engine::inbox::{Answer, HubKey, Inbox, Item, Page};
 use everwire_engine::limits::NodeLimits;
 use everwire_engine::name::ChannelName;
 use everwire_engine::ports::{Ask, Asked, Broker, Ticket};
 use everwire_engine::testing::Seeded;
 use everwire_engine::time::Now;
-use everwire_proto::payload::Payload;
+use everwire_proto::payload::{Payload, View};
 use everwire_proto::position::Position;
 
 /// A folder that is gone with the test.
@@ -173,15 +172,16 @@ impl Store {
 
     /// Offsets and payloads of what is kept.
     pub fn kept(&mut self, channel: &str) -> Vec<(u64, String)> {
-        let entry = |entry: &Arc<everwire_engine::entry::Entry>| match &entry.kind {
-            Kind::Message(publication) => match &publication.payload {
-                Payload::Json(text) => {
-                    let text = String::from_utf8(text.to_vec()).unwrap();
-                    (entry.position.as_ref().unwrap().offset, text.trim_matches('"').to_owned())
-                }
-                other => panic!("{other:?}"),
-            },
-            Kind::Gap { .. } => panic!("a gap in history"),
+        let entry = |entry: &Arc<everwire_engine::entry::Entry>| match entry
+            .message()
+            .expect("a gap in history")
+            .payload
+        {
+            View::Json(text) => {
+                let text = String::from_utf8(text.to_vec()).unwrap();
+                (entry.position.as_ref().unwrap().offset, text.trim_matches('"').to_owned())
+            }
+            other => panic!("{other:?}"),
         };
         self.page(channel).entries.iter().map(entry).collect()
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use everwire_proto::position::Position;
 
 use super::options::HistoryLimits;
-use crate::entry::{Entry, Kind};
+use crate::entry::Entry;
 use crate::hashes::Seeded;
 use crate::plant::{Bug, planted};
 use crate::time::Now;
@@ -95,28 +95,24 @@ impl Window {
         let Some(position) = entry.position.clone() else { return };
         self.next_seq += 1;
         self.bytes += entry.weight();
-        match entry.kind {
-            Kind::Message(_) => self.messages += 1,
+        if entry.is_message() {
+            self.messages += 1;
+        } else {
             // Behind a hole the stream is whole only from its far side on.
-            Kind::Gap { .. } => self.floor = position.clone(),
+            self.floor = position.clone();
         }
         self.top = position;
-        let age_ms = match &entry.kind {
-            Kind::Message(publication) => now.unix_ms.saturating_sub(publication.time),
-            Kind::Gap { .. } => 0,
-        };
+        let age_ms = entry.time().map_or(0, |time| now.unix_ms.saturating_sub(time));
         self.entries.push_back(Kept { entry, born_ms: now.mono_ms.saturating_sub(age_ms) });
     }
 
     /// Drops the oldest entries until the limits hold.
     pub(super) fn trim(&mut self, limits: &HistoryLimits, now: Now) {
         while let Some(Kept { entry, born_ms }) = self.entries.front() {
-            let too_old = match &entry.kind {
-                Kind::Message(p) if planted(Bug::WallClockAge) => {
-                    now.unix_ms.saturating_sub(p.time) > limits.age_ms
-                }
-                Kind::Message(_) => now.mono_ms.saturating_sub(*born_ms) > limits.age_ms,
-                Kind::Gap { .. } => self.messages == 0,
+            let too_old = match entry.time() {
+                Some(time) if planted(Bug::WallClockAge) => now.unix_ms.saturating_sub(time) > limits.age_ms,
+                Some(_) => now.mono_ms.saturating_sub(*born_ms) > limits.age_ms,
+                None => self.messages == 0,
             };
             if !too_old && self.messages <= limits.messages && self.bytes <= limits.bytes {
                 return;
@@ -135,7 +131,7 @@ impl Window {
     fn drop_first(&mut self) {
         let Some(Kept { entry: first, .. }) = self.entries.pop_front() else { return };
         self.bytes -= first.weight();
-        if matches!(first.kind, Kind::Message(_)) {
+        if first.is_message() {
             self.messages -= 1;
         }
         if let Some(position) = &first.position {
@@ -189,7 +185,7 @@ impl Window {
         let mut seen = HashSet::with_hasher(Seeded);
         for Kept { entry, .. } in self.entries.iter().skip(skip).rev() {
             let key = of.tag.and_then(|tag| entry.tag(tag));
-            let stays = matches!(entry.kind, Kind::Gap { .. }) || (key.is_none() && of.keyless_stay);
+            let stays = !entry.is_message() || (key.is_none() && of.keyless_stay);
             if stays || seen.insert(key) {
                 into.push(entry.clone());
             }
@@ -223,8 +219,7 @@ impl Window {
     /// Messages from `seq` on.
     pub(super) fn count_from(&self, seq: u64) -> u64 {
         let skip = usize::try_from(seq.saturating_sub(self.base_seq())).unwrap_or(usize::MAX);
-        self.entries.iter().skip(skip).filter(|kept| matches!(kept.entry.kind, Kind::Message(_))).count()
-            as u64
+        self.entries.iter().skip(skip).filter(|kept| kept.entry.is_message()).count() as u64
     }
 
     /// Where the newest `count` messages begin: their first sequence number.
@@ -250,9 +245,7 @@ impl Window {
     ) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
         let from = self.index_after(after.max(self.floor.offset));
         let entries = self.entries.range(from.min(self.entries.len())..).map(|kept| &kept.entry);
-        entries.filter(move |e| {
-            matches!(e.kind, Kind::Message(_)) && e.position.as_ref().is_some_and(|p| p.offset < before)
-        })
+        entries.filter(move |e| e.is_message() && e.position.as_ref().is_some_and(|p| p.offset < before))
     }
 
     /// Moves the top without an entry: only planted bugs do that.

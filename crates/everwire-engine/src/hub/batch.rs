@@ -6,7 +6,7 @@ use bytes::Bytes;
 use everwire_proto::position::Position;
 use everwire_proto::ws::Deflater;
 
-use crate::entry::{Entry, Form, Kind};
+use crate::entry::{Entry, Form};
 use crate::plant::{Bug, planted};
 use crate::time::Now;
 
@@ -107,10 +107,7 @@ impl Batch {
 
     /// How long ago its first message was published; of other nodes' messages by the clocks of both.
     pub(super) fn age_ms(&self, now: Now) -> u64 {
-        let time = self.entries.iter().find_map(|entry| match &entry.kind {
-            Kind::Message(publication) => Some(publication.time),
-            Kind::Gap { .. } => None,
-        });
+        let time = self.entries.iter().find_map(|entry| entry.time());
         time.map_or(0, |time| now.unix_ms.saturating_sub(time))
     }
 

@@ -20,10 +20,19 @@ pub struct PublishAsk {
 }
 
 impl Session {
-    /// Checks a `publish`.
-    pub fn ask_publish(&mut self, ask: &Publish<'_>, namespaces: &Namespaces) -> Result<PublishAsk, Deny> {
+    /// Checks a `publish`. `options`: those of the channel, where it is known already.
+    pub fn ask_publish(
+        &mut self,
+        ask: &Publish<'_>,
+        options: Option<&Arc<Options>>,
+        namespaces: &Namespaces,
+    ) -> Result<PublishAsk, Deny> {
         // life 3/9: permission and limits, then the ask.
-        let options = self.channel(&ask.channel, namespaces, Right::Publish)?;
+        let options = match options {
+            Some(options) => options,
+            None => known_channel(&ask.channel, namespaces)?,
+        };
+        self.may(Right::Publish, &ask.channel, options)?;
         let publisher = match &self.identity.user {
             Some(user) => Publisher::User(user.clone()),
             None => Publisher::Client(self.client),

@@ -310,7 +310,7 @@ impl Cluster {
     /// The same, with what they say of themselves.
     pub(super) fn states(&self, node: usize, channel: &str) -> BTreeMap<String, String> {
         let Some(cell) = self.nodes[node].node.find(channel) else { return BTreeMap::new() };
-        let state = |card: &MemberCard| card.state.as_ref().and_then(|s| payload_text(s));
+        let state = |card: &MemberCard| card.state.as_ref().and_then(|s| payload_text(s.view()));
         let named = |card: &MemberCard| {
             let state = state(card).map_or(serde_json::Value::Null, serde_json::Value::String);
             (card.client.to_string(), state.to_string())

@@ -10,10 +10,9 @@ use everwire_proto::payload::Payload;
 use everwire_proto::position::Position;
 
 use super::central::Carried;
-use super::ledger::text_of;
+use super::ledger::payload_of;
 use super::seed::Seeded;
 use crate::channel::{Cell, Draft, HistoryQuery, Options, Publisher, Shared};
-use crate::entry::{Entry, Kind};
 use crate::inbox::{Answer, HubKey, Inbox, Item, Page};
 use crate::limits::NodeLimits;
 use crate::name::ChannelName;
@@ -186,7 +185,7 @@ impl Rig {
             let mut items = std::mem::take(&mut self.items[shard]);
             items.retain(|item| {
                 let Item::Entry(_, entry) = item else { return true };
-                heard.extend(text(entry).map(|text| (entry.position.clone(), text)));
+                heard.extend(payload_of(entry).map(|text| (entry.position.clone(), text)));
                 false
             });
             self.items[shard] = items;
@@ -209,12 +208,8 @@ fn draft(text: &str) -> Draft {
     }
 }
 
-fn text(entry: &Entry) -> Option<String> {
-    if let Kind::Message(publication) = &entry.kind { text_of(publication) } else { None }
-}
-
 fn texts(page: &Page) -> Vec<String> {
-    page.entries.iter().filter_map(|entry| text(entry)).collect()
+    page.entries.iter().filter_map(|entry| payload_of(entry)).collect()
 }
 
 fn query(limit: usize) -> HistoryQuery {

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use everwire_proto::payload::Payload;
+use everwire_proto::payload::View;
 use everwire_proto::position::Position;
 
 use super::central::Central;
-use crate::entry::{Entry, Kind, Publication};
+use crate::entry::{Entry, Publication};
 
 /// A check; the error says which promise was broken, and how.
 pub(super) type Check = Result<(), String>;
@@ -282,24 +282,24 @@ impl Stream {
 
 /// The payload of an entry, as text.
 pub(super) fn payload_of(entry: &Entry) -> Option<String> {
-    if let Kind::Message(publication) = &entry.kind { text_of(publication) } else { None }
+    entry.message().and_then(|message| payload_text(message.payload))
 }
 
 /// The payload of a publication, as text.
 pub(super) fn text_of(publication: &Publication) -> Option<String> {
-    payload_text(&publication.payload)
+    payload_text(publication.payload.view())
 }
 
 /// A payload that is a text.
-pub(super) fn payload_text(payload: &Payload) -> Option<String> {
+pub(super) fn payload_text(payload: View<'_>) -> Option<String> {
     let json = match payload {
-        Payload::Json(json) => json.to_vec(),
-        Payload::MsgPack(packed) => {
+        View::Json(json) => json.to_vec(),
+        View::MsgPack(packed) => {
             let mut json = Vec::new();
             everwire_proto::transcode::to_json(packed, &mut json);
             json
         }
-        Payload::Binary(bytes) => return String::from_utf8(bytes.to_vec()).ok(),
+        View::Binary(bytes) => return String::from_utf8(bytes.to_vec()).ok(),
     };
     serde_json::from_slice(&json).ok()
 }

@@ -8,12 +8,12 @@ use everwire_proto::command::{Command, Connect};
 use everwire_proto::payload::Payload;
 use everwire_proto::reply::{Connected, Outgoing, Subscribed, WireLimits};
 
-use super::Turn;
 use super::answers::Pending;
 use super::expiry::over_ms;
 use super::subscriptions::already;
-use crate::channel::{Cell, Options};
-use crate::node::{Counters, Full, Seat};
+use super::{Last, Turn};
+use crate::channel::Cell;
+use crate::node::{Counters, Seat};
 use crate::party::Crowded;
 use crate::plant::{Bug, planted};
 use crate::ports::Ask;
@@ -25,8 +25,8 @@ use crate::verbs::presence_page;
 const COME_BACK_MS: [u64; 2] = [10_000, 45_000];
 
 impl Turn {
-    pub(super) fn command(&mut self, slot: u32, id: Option<u64>, command: Command<'_>, now: Now) {
-        if let Command::Connect(connect) = &command {
+    pub(super) fn command(&mut self, slot: u32, id: Option<u64>, command: &Command<'_>, now: Now) {
+        if let Command::Connect(connect) = command {
             self.connect(slot, id, Some(connect), now);
             return;
         }
@@ -43,7 +43,7 @@ impl Turn {
         &mut self,
         slot: u32,
         id: Option<u64>,
-        command: Command<'_>,
+        command: &Command<'_>,
         now: Now,
     ) -> Result<(), Deny> {
         let settings = &self.settings;
@@ -57,12 +57,14 @@ impl Turn {
         let session = &mut conn.session;
         match command {
             Command::Publish(ask) => {
-                let done = session.ask_publish(&ask, namespaces)?;
-                self.publish(slot, id, &ask.channel, done, now)?;
+                let last = self.last.as_ref().filter(|last| last.is(&ask.channel));
+                let (cell, options) = last.map(|last| (last.cell.clone(), &last.options)).unzip();
+                let done = session.ask_publish(ask, options, namespaces)?;
+                self.publish(slot, id, &ask.channel, (cell, done), now)?;
             }
             Command::Subscribe(ask) => {
                 let full = (subscribed, session.most_channels(limits));
-                let done = session.ask_subscribe(&ask, namespaces, &*self.node.authority, full, now);
+                let done = session.ask_subscribe(ask, namespaces, &*self.node.authority, full, now);
                 // A full table does not hide that there is nothing to do.
                 let known = self.hub.find(&ask.channel).is_some_and(|key| self.hub.is_subscribed(slot, key));
                 if known && done.is_err() {
@@ -70,22 +72,22 @@ impl Turn {
                 }
                 self.subscribe(slot, id, &ask.channel, done?, now)?;
             }
-            Command::Unsubscribe { channel } => self.unsubscribe(slot, id, &channel, now),
+            Command::Unsubscribe { channel } => self.unsubscribe(slot, id, channel, now),
             Command::Presence { channel, limit, after } => {
-                let ask = session.ask_presence(&channel, limit, after.as_deref(), namespaces)?;
-                self.presence(slot, id, &channel, &ask, now)?;
+                let ask = session.ask_presence(channel, *limit, after.as_deref(), namespaces)?;
+                self.presence(slot, id, channel, &ask, now)?;
             }
             Command::PresenceUpdate { channel, state } => {
-                let ask = session.ask_state(&channel, state.as_ref(), namespaces)?;
-                self.set_state(slot, id, &channel, ask.state)?;
+                let ask = session.ask_state(channel, state.as_ref(), namespaces)?;
+                self.set_state(slot, id, channel, ask.state)?;
             }
             Command::History(ask) => {
-                let done = session.ask_history(&ask, namespaces)?;
+                let done = session.ask_history(ask, namespaces)?;
                 self.history(slot, id, &ask.channel, done, now)?;
             }
             Command::Ping => self.reply(slot, id, &Outgoing::Pong),
             Command::Pong | Command::Connect(_) => {}
-            Command::Refresh { token } => self.refresh(slot, id, &token, now)?,
+            Command::Refresh { token } => self.refresh(slot, id, token, now)?,
             Command::Call { method, .. } => {
                 let text = format!("no backend answers calls on this server (method {method})");
                 return Err(Deny::new(ErrorCode::NotAvailable, text));
@@ -206,29 +208,23 @@ impl Turn {
         slot: u32,
         id: Option<u64>,
         channel: &str,
-        ask: PublishAsk,
+        (cell, ask): (Option<Arc<Cell>>, PublishAsk),
         now: Now,
     ) -> Result<(), Deny> {
         // life 4/9: carried to the node and its broker; the answer comes back here.
-        let cell = self.cell_of(channel, &ask.options, now)?;
+        let cell = match cell {
+            Some(cell) => cell,
+            None => {
+                let cell = self.node.cell(channel, &ask.options, now)?;
+                self.last = Some(Last { cell: cell.clone(), options: ask.options });
+                cell
+            }
+        };
         check_rate(&cell, now)?;
         self.node.counters.published.fetch_add(1, Ordering::Relaxed);
         let generation = self.generations[slot as usize];
         self.ask(cell, Ask::Publish(ask.draft), Pending::Publish { slot, generation, id }, now);
         Ok(())
-    }
-
-    /// The cell of a channel; for the channel that was published to last, without asking the node's table.
-    fn cell_of(&mut self, channel: &str, options: &Arc<Options>, now: Now) -> Result<Arc<Cell>, Full> {
-        if let Some(cell) = &self.last_cell
-            && cell.name.as_str() == channel
-            && !cell.is_dead()
-        {
-            return Ok(cell.clone());
-        }
-        let cell = self.node.cell(channel, options, now)?;
-        self.last_cell = Some(cell.clone());
-        Ok(cell)
     }
 
     fn history(

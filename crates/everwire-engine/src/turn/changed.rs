@@ -19,6 +19,7 @@ impl Turn {
     /// The node has other settings. Each channel goes by them already; its subscribers follow here.
     pub(super) fn change_settings(&mut self, now: Now) {
         let before = std::mem::replace(&mut self.settings, self.node.settings());
+        self.last = None;
         self.hub.set_outbox_bytes(self.settings.limits.outbox_bytes as usize);
         for key in self.hub.keys() {
             if let Some(cell) = self.hub.cell(key) {

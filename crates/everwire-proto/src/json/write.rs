@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::encode::{Key, Writer};
-use crate::payload::Payload;
+use crate::payload::View;
 use crate::text::write_string;
 use crate::transcode;
 
@@ -25,12 +25,14 @@ impl<'o> JsonWriter<'o> {
         self.payload_at
     }
 
+    #[inline(always)]
     fn comma(&mut self) {
         if !std::mem::replace(&mut self.first, false) {
             self.out.push(b',');
         }
     }
 
+    #[inline(always)]
     fn bracket(&mut self, bracket: u8, first: bool) {
         self.out.push(bracket);
         self.first = first;
@@ -38,11 +40,13 @@ impl<'o> JsonWriter<'o> {
 }
 
 impl Writer for JsonWriter<'_> {
+    #[inline(always)]
     fn open(&mut self) -> usize {
         self.bracket(b'{', true);
         0
     }
 
+    #[inline(always)]
     fn close(&mut self, _mark: usize, _fields: u8) {
         self.bracket(b'}', false);
     }
@@ -63,9 +67,14 @@ impl Writer for JsonWriter<'_> {
         self.comma();
     }
 
+    #[inline(always)]
     fn key(&mut self, key: Key) {
-        let first = usize::from(std::mem::replace(&mut self.first, false));
-        self.out.extend_from_slice(&key.json.as_bytes()[first..]);
+        // Either way the length is known to the compiler.
+        if std::mem::replace(&mut self.first, false) {
+            self.out.extend_from_slice(&key.json.as_bytes()[1..]);
+        } else {
+            self.out.extend_from_slice(key.json.as_bytes());
+        }
     }
 
     fn foreign_key(&mut self, key: &str) {
@@ -74,16 +83,19 @@ impl Writer for JsonWriter<'_> {
         self.out.push(b':');
     }
 
-    fn plain(&mut self, text: &str) {
+    #[inline(always)]
+    fn plain(&mut self, text: &[u8]) {
         self.out.push(b'"');
-        self.out.extend_from_slice(text.as_bytes());
+        self.out.extend_from_slice(text);
         self.out.push(b'"');
     }
 
+    #[inline(always)]
     fn str(&mut self, text: &str) {
         write_string(text, self.out);
     }
 
+    #[inline(always)]
     fn u64(&mut self, n: u64) {
         self.out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
     }
@@ -92,12 +104,12 @@ impl Writer for JsonWriter<'_> {
         self.out.extend_from_slice(if flag { b"true" } else { b"false" });
     }
 
-    fn payload(&mut self, payload: &Payload) {
+    fn payload(&mut self, payload: View<'_>) {
         self.payload_at.get_or_insert(self.out.len());
         match payload {
-            Payload::Json(bytes) => self.out.extend_from_slice(bytes),
-            Payload::MsgPack(bytes) => transcode::to_json(bytes, self.out),
-            Payload::Binary(bytes) => {
+            View::Json(bytes) => self.out.extend_from_slice(bytes),
+            View::MsgPack(bytes) => transcode::to_json(bytes, self.out),
+            View::Binary(bytes) => {
                 let text = STANDARD.encode(bytes);
                 self.out.push(b'"');
                 self.out.extend_from_slice(text.as_bytes());

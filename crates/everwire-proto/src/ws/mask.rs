@@ -11,6 +11,12 @@ pub fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
             *byte ^= key;
         }
     }
+    let (words, rest) = rest.as_chunks_mut::<8>();
+    for word in words {
+        for (byte, key) in word.iter_mut().zip(wide) {
+            *byte ^= key;
+        }
+    }
     for (byte, key) in rest.iter_mut().zip(wide) {
         *byte ^= key;
     }

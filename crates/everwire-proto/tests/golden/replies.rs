@@ -215,7 +215,7 @@ fn messages() -> Vec<Case> {
     let from = |client, user, info| Some(From { client, user, info });
     let backend = Message {
         offset: Some(9),
-        payload: json("null"),
+        payload: json("null").view(),
         message_id: None,
         from: None,
         time: TIME,
@@ -223,16 +223,16 @@ fn messages() -> Vec<Case> {
     };
     let hello = Message {
         offset: Some(8),
-        payload: json(r#"{"text":"hello"}"#),
+        payload: json(r#"{"text":"hello"}"#).view(),
         message_id: Some("m-1"),
         from: from(ann(), Some("ann"), None),
         ..backend
     };
     let full = Message { from: from(ann(), Some("ann"), Some(json(r#"{"color":"red"}"#))), tags, ..hello };
     let anonymous = from(bob(), None, None);
-    let binary = Message { offset: Some(10), payload: bytes(), from: anonymous, ..backend };
-    let volatile = Message { offset: None, payload: json("[3,4]"), from: anonymous, ..backend };
-    let kept = Message { offset: Some(9), payload: bytes(), time: TIME + 1_000, tags, ..backend };
+    let binary = Message { offset: Some(10), payload: bytes().view(), from: anonymous, ..backend };
+    let volatile = Message { offset: None, payload: json("[3,4]").view(), from: anonymous, ..backend };
+    let kept = Message { offset: Some(9), payload: bytes().view(), time: TIME + 1_000, tags, ..backend };
     let say = |message| Outgoing::Message { channel: LOBBY, message };
     let page = |position, messages, next: Option<&Position>| {
         Outgoing::History(HistoryPage { channel: LOBBY, position, messages, next: next.cloned() })

@@ -7,7 +7,7 @@ use everwire_engine::time::Now;
 use everwire_proto::codes::CloseCode;
 use everwire_proto::ws::{self, Deflater, Event, Inflater, Opcode};
 
-use super::socket::{Got, Rest, Role, Socket};
+use super::socket::{Got, Rest, Role, Socket, State};
 
 /// What the tutorial's echo puts before a text.
 const GREETING: &[u8] = b"Server received: ";
@@ -130,12 +130,12 @@ impl Echo {
 }
 
 /// The echo of a socket; whoever calls has seen its role.
-fn echo(socket: &mut Socket) -> Option<&mut Echo> {
-    if let Role::Echo(echo) = &mut socket.role { Some(echo) } else { None }
+fn echo(state: &mut State) -> Option<&mut Echo> {
+    if let Role::Echo(echo) = &mut state.role { Some(echo) } else { None }
 }
 
 /// Serves one socket: what was kept, or one read.
-pub(super) fn serve(socket: &mut Socket, tools: &mut Tools, now: Now) -> Next {
+pub(super) fn serve(socket: &mut Socket<'_>, tools: &mut Tools, now: Now) -> Next {
     if echo(socket).is_none_or(|e| e.pending.is_some() || e.closing) {
         return Next::Wait;
     }
@@ -163,16 +163,16 @@ pub(super) fn serve(socket: &mut Socket, tools: &mut Tools, now: Now) -> Next {
     again(socket, next)
 }
 
-fn again(socket: &Socket, next: Next) -> Next {
+fn again(socket: &State, next: Next) -> Next {
     let more = socket.readable || socket.rest.is_some();
     if next == Next::Wait && more && !socket.blocked { Next::Again } else { next }
 }
 
-fn decode(socket: &mut Socket, bytes: &mut [u8], tools: &mut Tools, now: Now) -> Next {
+fn decode(socket: &mut Socket<'_>, bytes: &mut [u8], tools: &mut Tools, now: Now) -> Next {
     let Tools { inflater, deflater, out, text, .. } = tools;
     let (mut at, len) = (0, bytes.len());
     out.clear();
-    let Socket { decoder, role: Role::Echo(echo), .. } = socket else { return Next::Cut };
+    let State { decoder, role: Role::Echo(echo), .. } = &mut **socket else { return Next::Cut };
     while at < len && out.len() < ANSWER_BYTES {
         let mut window = &mut bytes[at..];
         let event = decoder.next(&mut window, inflater);
@@ -207,7 +207,7 @@ fn decode(socket: &mut Socket, bytes: &mut [u8], tools: &mut Tools, now: Now) ->
 }
 
 /// Sends `out`, and keeps what the kernel does not take.
-fn send(socket: &mut Socket, out: &mut Vec<u8>, now: Now) -> Next {
+fn send(socket: &mut Socket<'_>, out: &mut Vec<u8>, now: Now) -> Next {
     let Some(sent) = (if out.is_empty() { Some(0) } else { socket.offer(out) }) else { return Next::Cut };
     let Some(echo) = echo(socket) else { return Next::Cut };
     if sent < out.len() {
@@ -224,7 +224,7 @@ fn send(socket: &mut Socket, out: &mut Vec<u8>, now: Now) -> Next {
 }
 
 /// The kernel has room again.
-pub(super) fn writable(socket: &mut Socket, now: Now) -> Next {
+pub(super) fn writable(socket: &mut Socket<'_>, now: Now) -> Next {
     let Some(mut pending) = echo(socket).and_then(|e| e.pending.take()) else { return Next::Wait };
     let Some(sent) = socket.offer(&pending.bytes[pending.at..]) else { return Next::Cut };
     let Some(echo) = echo(socket) else { return Next::Cut };
@@ -245,7 +245,7 @@ pub(super) fn writable(socket: &mut Socket, now: Now) -> Next {
 }
 
 /// Says one more thing behind what is pending.
-fn say(socket: &mut Socket, frame: &[u8], now: Now) -> Next {
+fn say(socket: &mut Socket<'_>, frame: &[u8], now: Now) -> Next {
     match echo(socket).and_then(|e| e.pending.as_mut()) {
         Some(pending) => {
             pending.bytes.extend_from_slice(frame);
@@ -256,7 +256,7 @@ fn say(socket: &mut Socket, frame: &[u8], now: Now) -> Next {
 }
 
 /// Ends it from our side.
-pub(super) fn close(socket: &mut Socket, code: CloseCode, reason: &str, now: Now) -> Next {
+pub(super) fn close(socket: &mut Socket<'_>, code: CloseCode, reason: &str, now: Now) -> Next {
     let Some(echo) = echo(socket) else { return Next::Wait };
     if echo.closing {
         return Next::Wait;
@@ -267,7 +267,7 @@ pub(super) fn close(socket: &mut Socket, code: CloseCode, reason: &str, now: Now
 }
 
 /// Looks at its deadlines: silence, and a peer that takes nothing.
-pub(super) fn look(socket: &mut Socket, times: &Times, now: Now) -> Look {
+pub(super) fn look(socket: &mut Socket<'_>, times: &Times, now: Now) -> Look {
     let Some(echo) = echo(socket) else { return Look::Cut };
     if let Some(pending) = &echo.pending {
         let patience = if echo.closing { CLOSE_MS } else { times.stalled_ms };

@@ -114,7 +114,7 @@ impl Shard {
                 if leaving.group_of[slot as usize] != group {
                     continue;
                 }
-                let Some(socket) = self.sockets.get(slot) else { continue };
+                let Some(mut socket) = self.sockets.get(slot) else { continue };
                 match socket.role {
                     Role::Session { .. } => {
                         socket.deaf = true;
@@ -123,7 +123,7 @@ impl Shard {
                         self.queue(slot);
                     }
                     Role::Echo(_) => {
-                        let next = echo::close(socket, CloseCode::GoingAway, "the server stops", now);
+                        let next = echo::close(&mut socket, CloseCode::GoingAway, "the server stops", now);
                         self.follow(slot, next, now);
                     }
                     Role::Linger => {}

@@ -5,7 +5,7 @@ use everwire_engine::turn::{Flow, Turn};
 use everwire_proto::codes::CloseCode;
 use everwire_proto::ws::{self, Event, Inflater, Opcode};
 
-use super::socket::{Got, Role, Socket};
+use super::socket::{Got, Role, Socket, State};
 
 /// Messages of one socket in one turn; what was read beyond them waits its turn.
 const MESSAGES: usize = 64;
@@ -16,7 +16,7 @@ const PONGS: u16 = 64;
 /// Serves one socket: what was kept, or one read; how many bytes that brought.
 pub(super) fn serve(
     slot: u32,
-    socket: &mut Socket,
+    socket: &mut Socket<'_>,
     turn: &mut Turn,
     tools: (&mut [u8], &mut Inflater),
     now: Now,
@@ -58,18 +58,18 @@ pub(super) fn serve(
 }
 
 /// Whether nothing may be read: the turn holds it, or it takes nothing and keeps pinging.
-fn is_held(socket: &Socket) -> bool {
+fn is_held(socket: &State) -> bool {
     socket.held || (socket.blocked && socket.pongs >= PONGS)
 }
 
 /// Whether the shard should come back without being told by the kernel.
-pub(super) fn has_more(socket: &Socket) -> bool {
+pub(super) fn has_more(socket: &State) -> bool {
     let wanted = socket.deaf || !is_held(socket);
     !socket.at_end && wanted && (socket.rest.is_some() || socket.readable)
 }
 
 /// Throws away what comes after the end of the talk, one buffer a turn.
-pub(super) fn discard(socket: &mut Socket, buffer: &mut [u8]) {
+pub(super) fn discard(socket: &mut Socket<'_>, buffer: &mut [u8]) {
     socket.rest = None;
     if socket.readable && matches!(socket.read(buffer), Got::End) {
         socket.at_end = true;
@@ -79,7 +79,7 @@ pub(super) fn discard(socket: &mut Socket, buffer: &mut [u8]) {
 /// Gives messages to the turn until it has enough; how many bytes were taken.
 fn messages(
     slot: u32,
-    socket: &mut Socket,
+    socket: &mut Socket<'_>,
     turn: &mut Turn,
     input: (&mut [u8], &mut Inflater),
     now: Now,

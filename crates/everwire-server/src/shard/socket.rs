@@ -1,5 +1,7 @@
-//! The sockets of a shard: a dense table of what the kernel, the decoder and the peer have left unfinished.
+//! The sockets of a shard: a dense table of their descriptors, and what the kernel, the decoder and the peer have left
+//! unfinished of each.
 
+use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -46,10 +48,17 @@ pub(super) struct Rest {
     pub(super) at: usize,
 }
 
-/// One socket, whatever its family.
+/// What a send needs of a socket: 8 bytes, and of thousands of subscribers nothing else is fetched.
 #[derive(Debug)]
-pub(super) struct Socket {
+struct Wire {
     stream: OwnedFd,
+    /// It had TLS when it came.
+    sealed: bool,
+}
+
+/// What is known of a socket besides its descriptor.
+#[derive(Debug)]
+pub(super) struct State {
     /// `None`: it is plain.
     seal: Option<Box<Seal>>,
     pub(super) decoder: Decoder,
@@ -85,10 +94,9 @@ pub(super) enum Got {
     End,
 }
 
-impl Socket {
-    pub(super) fn new(stream: OwnedFd, seal: Option<Box<Seal>>, decoder: Decoder, role: Role) -> Self {
+impl State {
+    pub(super) fn new(seal: Option<Box<Seal>>, decoder: Decoder, role: Role) -> Self {
         Self {
-            stream,
             seal,
             decoder,
             role,
@@ -106,15 +114,57 @@ impl Socket {
         }
     }
 
+    /// Keeps what may not be decoded yet.
+    pub(super) fn keep(&mut self, bytes: &[u8]) {
+        self.rest = (!bytes.is_empty()).then(|| Box::new(Rest { bytes: bytes.to_vec(), at: 0 }));
+    }
+}
+
+/// One socket, whatever its family, as the table lends it out.
+#[derive(Debug)]
+pub(super) struct Socket<'t> {
+    stream: &'t OwnedFd,
+    state: &'t mut State,
+}
+
+impl Deref for Socket<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.state
+    }
+}
+
+impl DerefMut for Socket<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.state
+    }
+}
+
+/// Offers bytes to the kernel; how many it took, or `None` when the socket is broken.
+fn send(stream: &OwnedFd, bytes: &[u8]) -> Option<usize> {
+    loop {
+        // Not the C library's call, half of whose instructions are for threads that are cancelled. A peer that is gone
+        // raises no signal: Rust's runtime ignores it.
+        match rustix::net::send(stream, bytes, SendFlags::empty()) {
+            Ok(n) => return Some(n),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Some(0),
+            Err(_) => return None,
+        }
+    }
+}
+
+impl Socket<'_> {
     /// Reads once. A short read counts as drained: what comes later is reported anew.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Got {
-        if let Some(seal) = &mut self.seal {
-            let (got, more) = seal.read(&self.stream, buffer, self.peer_shut);
+        if let Some(seal) = &mut self.state.seal {
+            let (got, more) = seal.read(self.stream, buffer, self.state.peer_shut);
             self.readable = more;
             return got;
         }
         loop {
-            match rustix::net::recv(&self.stream, &mut *buffer, RecvFlags::empty()) {
+            match rustix::net::recv(self.stream, &mut *buffer, RecvFlags::empty()) {
                 Ok((0, _)) => return Got::End,
                 Ok((n, _)) => {
                     // Bytes and the end may share one report, so a shut peer is read to its end.
@@ -133,33 +183,19 @@ impl Socket {
 
     /// Offers bytes to the kernel; how many it took, or `None` when the socket is broken.
     pub(super) fn offer(&mut self, bytes: &[u8]) -> Option<usize> {
-        if let Some(seal) = &mut self.seal {
-            let taken = seal.offer(&self.stream, bytes)?;
-            self.blocked = taken < bytes.len();
-            return Some(taken);
-        }
-        loop {
-            // Not the C library's call, half of whose instructions are for threads that are cancelled. A peer that is gone
-            // raises no signal: Rust's runtime ignores it.
-            match rustix::net::send(&self.stream, bytes, SendFlags::empty()) {
-                Ok(n) => {
-                    self.blocked = n < bytes.len();
-                    return Some(n);
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    self.blocked = true;
-                    return Some(0);
-                }
-                Err(_) => return None,
-            }
-        }
+        let taken = match &mut self.state.seal {
+            Some(seal) => seal.offer(self.stream, bytes)?,
+            None => send(self.stream, bytes)?,
+        };
+        self.blocked = taken < bytes.len();
+        Some(taken)
     }
 
     /// The kernel has room, or may have: whether more may be offered. What is sealed and waits goes first; if the socket
     /// is broken the next offer tells.
     pub(super) fn has_room(&mut self) -> bool {
-        let full = self.seal.as_mut().is_some_and(|seal| seal.drain(&self.stream) == Drained::Full);
+        let seal = self.state.seal.as_mut();
+        let full = seal.is_some_and(|seal| seal.drain(self.stream) == Drained::Full);
         self.blocked = full;
         !full
     }
@@ -168,26 +204,22 @@ impl Socket {
     pub(super) fn shut(&mut self) {
         self.unseal();
         // An error says that the peer is gone, which the next read tells too.
-        let _ = rustix::net::shutdown(&self.stream, Shutdown::Write);
+        let _ = rustix::net::shutdown(self.stream, Shutdown::Write);
     }
 
     /// Ends TLS in its own words, without which the peer might think that it was cut off.
     fn unseal(&mut self) {
         if let Some(mut seal) = self.seal.take() {
-            seal.close(&self.stream);
+            seal.close(self.stream);
         }
-    }
-
-    /// Keeps what may not be decoded yet.
-    pub(super) fn keep(&mut self, bytes: &[u8]) {
-        self.rest = (!bytes.is_empty()).then(|| Box::new(Rest { bytes: bytes.to_vec(), at: 0 }));
     }
 }
 
 /// The table. A slot is a socket's token in the poll and its name in the turn.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    slots: Vec<Option<Box<Socket>>>,
+    wires: Vec<Option<Wire>>,
+    states: Vec<Option<Box<State>>>,
     free: Vec<u32>,
     /// Slots whose socket broke while it was written to.
     pub(super) broken: Vec<u32>,
@@ -201,16 +233,18 @@ pub(super) struct Sockets {
 
 impl Sockets {
     pub(super) fn new(intake: Arc<Intake>) -> Self {
-        let (slots, free, broken) = (Vec::new(), Vec::new(), Vec::new());
-        Self { slots, free, broken, count: 0, intake, bytes_in: 0, bytes_out: 0 }
+        let (wires, states, free, broken) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { wires, states, free, broken, count: 0, intake, bytes_in: 0, bytes_out: 0 }
     }
 
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    pub(super) fn get(&mut self, slot: u32) -> Option<&mut Socket> {
-        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    pub(super) fn get(&mut self, slot: u32) -> Option<Socket<'_>> {
+        let state = self.states.get_mut(slot as usize)?.as_deref_mut()?;
+        let wire = self.wires.get(slot as usize)?.as_ref()?;
+        Some(Socket { stream: &wire.stream, state })
     }
 
     /// A slot for the next socket.
@@ -218,12 +252,14 @@ impl Sockets {
         if let Some(slot) = self.free.pop() {
             return slot;
         }
-        self.slots.push(None);
-        u32::try_from(self.slots.len() - 1).expect("descriptors run out long before")
+        self.wires.push(None);
+        self.states.push(None);
+        u32::try_from(self.states.len() - 1).expect("descriptors run out long before")
     }
 
-    pub(super) fn put(&mut self, slot: u32, socket: Socket) {
-        self.slots[slot as usize] = Some(Box::new(socket));
+    pub(super) fn put(&mut self, slot: u32, stream: OwnedFd, state: State) {
+        self.wires[slot as usize] = Some(Wire { stream, sealed: state.seal.is_some() });
+        self.states[slot as usize] = Some(Box::new(state));
         self.count += 1;
     }
 
@@ -234,8 +270,9 @@ impl Sockets {
 
     /// Closes a socket and frees its slot.
     pub(super) fn remove(&mut self, slot: u32) -> bool {
-        let Some(mut socket) = self.slots.get_mut(slot as usize).and_then(Option::take) else { return false };
+        let Some(mut socket) = self.get(slot) else { return false };
         socket.unseal();
+        (self.wires[slot as usize], self.states[slot as usize]) = (None, None);
         self.free.push(slot);
         self.count -= 1;
         true
@@ -255,7 +292,7 @@ impl Sockets {
 
     /// All slots in use.
     pub(super) fn all(&self) -> Vec<u32> {
-        let used = self.slots.iter().enumerate().filter(|(_, s)| s.is_some());
+        let used = self.states.iter().enumerate().filter(|(_, s)| s.is_some());
         used.filter_map(|(slot, _)| u32::try_from(slot).ok()).collect()
     }
 }
@@ -263,18 +300,21 @@ impl Sockets {
 // life 9/9: one send carries everything that is pending for the socket.
 impl Carrier for Sockets {
     fn send(&mut self, slot: u32, bytes: &[u8]) -> Sent {
-        let Some(socket) = self.slots.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
-            return self.came_back(slot, bytes);
+        let taken = match self.wires.get(slot as usize) {
+            Some(Some(wire)) if !wire.sealed => send(&wire.stream, bytes),
+            Some(Some(_)) => self.get(slot).and_then(|mut socket| socket.offer(bytes)),
+            Some(None) | None => return self.came_back(slot, bytes),
         };
-        match socket.offer(bytes) {
-            Some(n) => {
-                self.bytes_out += n as u64;
-                Sent::Bytes(n)
-            }
-            None => {
-                self.broken.push(slot);
-                Sent::Gone
-            }
+        let Some(taken) = taken else {
+            self.broken.push(slot);
+            return Sent::Gone;
+        };
+        if taken < bytes.len()
+            && let Some(mut socket) = self.get(slot)
+        {
+            socket.blocked = true;
         }
+        self.bytes_out += taken as u64;
+        Sent::Bytes(taken)
     }
 }

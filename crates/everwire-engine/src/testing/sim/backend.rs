@@ -5,7 +5,6 @@ use everwire_proto::command::{History, Publish, Since};
 use everwire_proto::payload::Data;
 
 use super::Sim;
-use crate::entry::Kind;
 use crate::testing::client::{has_no_history, has_presence};
 use crate::testing::ledger::{BACKEND, Check, payload_of};
 use crate::testing::shape;
@@ -96,7 +95,7 @@ impl Sim {
         }
         let more = expected.len() as u64 > limit;
         expected.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        let messages = page.entries.iter().filter(|e| matches!(e.kind, Kind::Message(_)));
+        let messages = page.entries.iter().filter(|e| e.is_message());
         let got: Vec<_> =
             messages.filter_map(|e| Some((e.position.as_ref()?.offset, payload_of(e)?))).collect();
         if got != expected || page.more != more || page.position != top {
