@@ -94,8 +94,6 @@ type Entrances = Box<Vec<Entered>>;
 struct Conn {
     session: Session,
     generation: u32,
-    /// The tick at which the wheel looks at it; entries for other ticks are stale.
-    tick: u64,
     held: Option<Held>,
     /// Pages of history that were asked for and are on their way.
     coming: u8,
@@ -272,7 +270,6 @@ impl Turn {
         self.conns[at] = Some(Box::new(Conn {
             session,
             generation,
-            tick: 0,
             held: None,
             coming: 0,
             ended: false,
