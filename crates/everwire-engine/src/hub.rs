@@ -55,10 +55,10 @@ pub struct Hub {
     walking: VecDeque<u32>,
     /// Slots with something due.
     ready: VecDeque<u32>,
-    /// What connections are told this turn, in one buffer.
+    /// What connections are told, in one buffer until all of them have it.
     own: Vec<u8>,
     own_parts: Vec<OwnPart>,
-    /// Bytes of all these parts.
+    /// Bytes of those parts that are not sent yet.
     said_bytes: usize,
     segments: Vec<flush::Segment>,
     /// Batches that are done and will be used again.
@@ -192,6 +192,7 @@ impl Hub {
     /// A connection ends. Its subscriptions must be gone already ([`Hub::leave`]).
     pub fn close(&mut self, slot: u32) {
         self.figures.outbox_bytes -= self.waiting_bytes(slot) as u64;
+        self.unsay(slot);
         if let Some(listener) = self.listeners.get_mut(slot as usize) {
             debug_assert!(listener.as_ref().is_none_or(|l| l.subs.is_empty()));
             *listener = None;
@@ -417,6 +418,9 @@ impl Hub {
     }
 
     fn keep_part(&mut self, slot: u32, said: Said, class: Class) {
+        if said.len() == 0 {
+            return;
+        }
         let at = slot as usize;
         self.said_bytes += said.len();
         let index = u32::try_from(self.own_parts.len()).expect("a turn is bounded");
@@ -429,6 +433,14 @@ impl Hub {
         }
         self.hot[at].own_last = index;
         self.make_ready(slot);
+    }
+
+    /// What was said to it and not sent will never be.
+    fn unsay(&mut self, slot: u32) {
+        self.said_bytes -= self.own_bytes_of(slot, 0);
+        if let Some(hot) = self.hot.get_mut(slot as usize) {
+            (hot.own_first, hot.own_last) = (u32::MAX, u32::MAX);
+        }
     }
 
     /// An entry of a channel arrives: life of a message, stop 7.
@@ -582,12 +594,12 @@ impl Hub {
         self.figures.outbox_bytes
     }
 
-    /// Bytes said this turn that are not sent yet.
+    /// Bytes said that are not sent yet, and in no outbox.
     pub fn own_bytes(&self) -> usize {
         self.said_bytes
     }
 
-    /// Bytes said this turn to one connection; 0 where all connections together were told no more than `least`.
+    /// Those of one connection; 0 where all connections together were told no more than `least`.
     pub fn own_bytes_of(&self, slot: u32, least: usize) -> usize {
         let mut next = match self.hot.get(slot as usize) {
             Some(hot) if self.said_bytes > least => hot.own_first,
@@ -639,8 +651,7 @@ impl Hub {
 
     /// Throws away what waits, save a frame that was begun: a close frame is to follow.
     pub fn silence(&mut self, slot: u32) {
-        let Some(hot) = self.hot.get_mut(slot as usize) else { return };
-        (hot.own_first, hot.own_last) = (u32::MAX, u32::MAX);
+        self.unsay(slot);
         let before = self.waiting_bytes(slot);
         if let Some(listener) = self.listener(slot)
             && let Some(outbox) = &mut listener.outbox

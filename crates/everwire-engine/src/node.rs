@@ -1,20 +1,22 @@
 //! What the shards of one node share: its channels, its sessions, its settings.
 
 mod listing;
+mod seats;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::hash::BuildHasher;
+use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use everwire_proto::codes::{CloseCode, ErrorCode};
-use everwire_proto::ids::{ClientId, SessionKey};
 
 pub use self::listing::ChannelCursor;
+pub use self::seats::{Known, Seat};
 
+use self::seats::Seats;
 use crate::channel::{Cell, Namespaces, Options, Shared};
 use crate::hashes::{NamedMap, Seeded};
-use crate::inbox::{ConnKey, Expulsion, Inbox, Item, Order, ReplyTo};
+use crate::inbox::{Expulsion, Inbox, Item, Order, ReplyTo};
 use crate::limits::{ConnectionLimits, Times};
 use crate::name::ChannelName;
 use crate::party::Parties;
@@ -141,39 +143,6 @@ pub struct Full {
     pub channels: usize,
 }
 
-/// A session as the node knows it: enough to go on with it.
-#[derive(Clone, Debug)]
-pub struct Seat {
-    /// The public id.
-    pub client: ClientId,
-    /// Its user; another user can't resume it.
-    pub user: Option<Arc<str>>,
-    /// The connection that has it, or had it.
-    pub at: ConnKey,
-    /// When that connection ended.
-    pub ended_ms: Option<u64>,
-    /// When it was last resumed: leaves wait for the grace after it.
-    pub resumed_ms: u64,
-}
-
-/// A session that another life of the node can go on with.
-#[derive(Clone, Debug)]
-pub struct Known {
-    /// The secret.
-    pub key: SessionKey,
-    /// The public id.
-    pub client: ClientId,
-    /// Its user.
-    pub user: Option<Arc<str>>,
-}
-
-/// The order of seats says nothing of the secrets: nobody can search for one by the time that an answer takes.
-type SeatKey = (u64, SessionKey);
-
-fn seat_key(key: SessionKey) -> SeatKey {
-    (Seeded.hash_one(key), key)
-}
-
 /// What the outboxes of a node hold, told by its shards once a turn.
 #[derive(Debug)]
 pub struct Outboxes {
@@ -242,12 +211,7 @@ pub struct Node {
     /// What the outboxes of all shards hold.
     pub outboxes: Outboxes,
     stripes: Vec<Mutex<Stripe>>,
-    /// In a tree: they come and go for ever, and a table of hashes doubles when it is full of graves.
-    seats: Mutex<BTreeMap<SeatKey, Seat>>,
-    ended: Mutex<VecDeque<(u64, SessionKey)>>,
-    /// Sessions that a connection has now, and the most there ever were: so many may all end at once and come back.
-    live: AtomicUsize,
-    most_live: AtomicUsize,
+    seats: Mutex<Seats>,
     cells: AtomicUsize,
     holders: AtomicU64,
 }
@@ -278,9 +242,6 @@ impl Node {
             outboxes,
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             seats: Mutex::default(),
-            ended: Mutex::default(),
-            live: AtomicUsize::new(0),
-            most_live: AtomicUsize::new(0),
             cells: AtomicUsize::new(0),
             holders: AtomicU64::new(1),
         }
@@ -453,116 +414,9 @@ impl Node {
         self.forget_ended(now, FORGOTTEN);
     }
 
-    /// A new session takes its seat.
-    pub fn sit(&self, key: SessionKey, seat: Seat) {
-        self.count_live();
-        lock(&self.seats).insert(seat_key(key), seat);
-    }
-
     /// Users that have a connection.
     pub fn user_count(&self) -> usize {
         self.users.count()
-    }
-
-    fn count_live(&self) {
-        let live = self.live.fetch_add(1, Ordering::Relaxed) + 1;
-        self.most_live.fetch_max(live, Ordering::Relaxed);
-    }
-
-    /// Goes on with a session on another connection: its public id, or `None` where it is unknown, expired or
-    /// another user's. The old connection, if it lives, is told in its shard's inbox.
-    pub fn resume(&self, key: SessionKey, user: Option<&str>, at: ConnKey, now: Now) -> Option<ClientId> {
-        let (client, old) = {
-            let mut seats = lock(&self.seats);
-            let seat = seats.get_mut(&seat_key(key)).filter(|seat| seat.user.as_deref() == user)?;
-            let old = seat.ended_ms.is_none().then_some(seat.at);
-            seat.at = at;
-            seat.ended_ms = None;
-            seat.resumed_ms = now.mono_ms;
-            (seat.client, old)
-        };
-        match old {
-            Some(old) => self.inbox(old.shard).push(Item::Resumed(old)),
-            None => self.count_live(),
-        }
-        Some(client)
-    }
-
-    /// A connection ended; its session can be resumed for a while unless it said goodbye.
-    pub fn stand_up(&self, key: SessionKey, at: ConnKey, goodbye: bool, now: Now) {
-        {
-            let mut seats = lock(&self.seats);
-            let Some(seat) = seats.get_mut(&seat_key(key)).filter(|seat| seat.at == at) else { return };
-            if seat.ended_ms.is_none() {
-                self.live.fetch_sub(1, Ordering::Relaxed);
-            }
-            if goodbye {
-                seats.remove(&seat_key(key));
-                return;
-            }
-            seat.ended_ms = Some(now.mono_ms);
-        }
-        lock(&self.ended).push_back((now.mono_ms, key));
-        // Whoever adds one takes more than one away, so that there never are more than the limit.
-        self.forget_ended(now, 4);
-    }
-
-    /// When this session was last resumed; `None` where it is not seated anew since.
-    pub fn resumed_ms(&self, key: SessionKey, than: ConnKey) -> Option<u64> {
-        let seats = lock(&self.seats);
-        seats.get(&seat_key(key)).filter(|seat| seat.at != than).map(|seat| seat.resumed_ms)
-    }
-
-    /// All sessions that could be resumed now, if their connections had ended.
-    pub fn known_sessions(&self, now: Now) -> Vec<Known> {
-        let resume_ms = self.settings().times.resume_ms;
-        let counts = |ended_ms: u64| now.mono_ms.saturating_sub(ended_ms) <= resume_ms;
-        let seats = lock(&self.seats);
-        let known = seats.iter().filter(|(_, seat)| seat.ended_ms.is_none_or(counts));
-        known
-            .map(|((_, key), seat)| Known { key: *key, client: seat.client, user: seat.user.clone() })
-            .collect()
-    }
-
-    /// Seats the sessions of an earlier life: each can be resumed as if it had ended now.
-    pub fn seat_again(&self, known: Vec<Known>, now: Now) {
-        // They may all come back, as those that ended here.
-        self.most_live.fetch_max(known.len(), Ordering::Relaxed);
-        // No connection is there.
-        let at = ConnKey { shard: 0, slot: u32::MAX, generation: 0 };
-        for Known { key, client, user } in known {
-            let seat = Seat { client, user, at, ended_ms: Some(now.mono_ms), resumed_ms: 0 };
-            lock(&self.seats).insert(seat_key(key), seat);
-            lock(&self.ended).push_back((now.mono_ms, key));
-        }
-    }
-
-    /// Sessions that are seated, ended ones that can be resumed included.
-    pub fn session_count(&self) -> usize {
-        lock(&self.seats).len()
-    }
-
-    /// Forgets the oldest ended sessions that are too many or too old, at most so many of them.
-    fn forget_ended(&self, now: Now, at_once: usize) {
-        let most = self.shared.limits.ended_sessions.max(self.most_live.load(Ordering::Relaxed));
-        let resume_ms = self.settings().times.resume_ms;
-        for _ in 0..at_once {
-            let key = {
-                let mut ended = lock(&self.ended);
-                let Some(&(at, key)) = ended.front() else { return };
-                let expired = now.mono_ms.saturating_sub(at) > resume_ms;
-                if !expired && ended.len() <= most {
-                    return;
-                }
-                ended.pop_front();
-                (key, at)
-            };
-            let mut seats = lock(&self.seats);
-            let (key, at) = (seat_key(key.0), key.1);
-            if seats.get(&key).is_some_and(|seat| seat.ended_ms == Some(at)) {
-                seats.remove(&key);
-            }
-        }
     }
 }
 

@@ -95,8 +95,6 @@ type Entrances = Box<Vec<Entered>>;
 struct Conn {
     session: Session,
     generation: u32,
-    /// The tick at which the wheel looks at it; entries for other ticks are stale.
-    tick: u64,
     held: Option<Held>,
     /// Pages of history that were asked for and are on their way.
     coming: u8,
@@ -281,7 +279,6 @@ impl Turn {
         self.conns[at] = Some(Box::new(Conn {
             session,
             generation,
-            tick: 0,
             held: None,
             coming: 0,
             ended: false,
@@ -371,11 +368,17 @@ impl Turn {
         Ok(())
     }
 
+    /// Bytes that wait for a connection, as far as they matter: where there is much.
+    fn unsent_bytes(&self, slot: u32) -> usize {
+        let limit = self.settings.limits.outbox_bytes as usize;
+        let waiting = self.hub.waiting_bytes(slot);
+        // What it was told and not sent counts too: it may all have to wait.
+        waiting + self.hub.own_bytes_of(slot, (limit / 2).saturating_sub(waiting))
+    }
+
     fn flow(&mut self, slot: u32) -> Flow {
         let limit = self.settings.limits.outbox_bytes as usize;
-        // What it was told this turn counts too: it may all have to wait.
-        let waiting = self.hub.waiting_bytes(slot);
-        let waiting = waiting + self.hub.own_bytes_of(slot, (limit / 2).saturating_sub(waiting));
+        let waiting = self.unsent_bytes(slot);
         let Some(conn) = self.conn(slot) else { return Flow::Stop };
         if matches!(conn.session.phase, Phase::Closing(_)) {
             return Flow::Stop;
@@ -491,7 +494,7 @@ impl Turn {
         let mut held = std::mem::take(&mut self.held);
         held.retain(|slot| {
             let coming = self.conn(*slot).map_or(0, |conn| conn.coming_bytes());
-            let still = self.hub.waiting_bytes(*slot) + coming > limit / 2;
+            let still = self.unsent_bytes(*slot) + coming > limit / 2;
             if !still && self.conn(*slot).is_some_and(|c| c.held == Some(Held::Outbox)) {
                 self.release(*slot);
             }

@@ -236,3 +236,24 @@ fn merging_changes_nothing() {
     }
     assert!(frames > 15_000 && ended > 300, "too little happened: {frames} frames, {ended} ends");
 }
+
+#[test]
+fn what_a_flush_does_not_reach_waits_where_it_was_said() {
+    let (mut turn, mut sockets) = (turn(), Sockets::new(None));
+    for slot in 0..CLIENTS {
+        command(&mut turn, &(slot, r#"{"type":"connect"}"#.to_owned()));
+    }
+    while turn.flush(&mut sockets, NOW, 512) {}
+    let before = turn.figures().frames;
+    let ping = |slot| (slot, r#"{"type":"ping","id":4}"#.to_owned());
+    (0..CLIENTS).for_each(|slot| command(&mut turn, &ping(slot)));
+    assert!(turn.flush(&mut sockets, NOW, 2), "there is more");
+    assert_eq!(turn.figures().outbox_bytes, 0, "nobody is given an outbox because the others went first");
+    // Whoever goes meanwhile leaves nothing behind, and who says more is answered with the rest.
+    turn.closed(CLIENTS - 1, NOW);
+    command(&mut turn, &ping(CLIENTS - 2));
+    while turn.flush(&mut sockets, NOW, 2) {}
+    assert_eq!(turn.figures().frames - before, u64::from(CLIENTS));
+    assert_eq!(count(&sockets), turn.figures().frames);
+    assert!(!turn.is_full() && turn.figures().outbox_bytes == 0);
+}

@@ -22,6 +22,9 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// Volatile frames that one batch gives to subscribers with cursors, each of whom is told them on its own.
 const BATCH_PARTS: usize = 64 * 1024;
 
+/// Bytes that were said and not sent yet, and are moved where each connection's own wait if more was sent already.
+const SAID_KEPT: usize = 4 << 20;
+
 /// Batches that are kept to be used again.
 const SPARE: usize = 64;
 
@@ -94,14 +97,20 @@ impl Hub {
         self.wake_paced();
         self.serve_ready(carrier, now, &mut budget);
         self.walk(carrier, now, &mut budget);
+        if self.said_bytes == 0 {
+            self.forget_told();
+        }
+        !(self.ready.is_empty() && self.walking.is_empty() && self.dirty.is_empty())
+    }
+
+    /// Everybody has what was said.
+    fn forget_told(&mut self) {
         self.own.clear();
         self.own_parts.clear();
-        self.said_bytes = 0;
         if self.own.capacity() > 1 << 20 {
             self.own = Vec::new();
         }
         self.own_parts.shrink_to(BATCH_PARTS);
-        !(self.ready.is_empty() && self.walking.is_empty() && self.dirty.is_empty())
     }
 
     /// Whether a flush has something to do.
@@ -257,13 +266,20 @@ impl Hub {
                 self.make_ready(slot);
             }
         }
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() && (!self.walking.is_empty() || self.has_told_much()) {
             self.stash_unserved();
         }
     }
 
-    /// What connections were told this turn that the budget did not reach waits in their outboxes: before the walk,
-    /// which may not overtake it.
+    /// What was said and sent holds too much of the memory in which the rest waits for the next flush. While that is
+    /// much itself nothing is read, so there it ends.
+    fn has_told_much(&self) -> bool {
+        let much = self.own.len() > 2 * SAID_KEPT || self.own_parts.len() > 4 * BATCH_PARTS;
+        much && self.said_bytes < SAID_KEPT
+    }
+
+    /// What connections were told that the budget did not reach waits in their outboxes: before the walk, which may not
+    /// overtake it.
     fn stash_unserved(&mut self) {
         for index in 0..self.own_parts.len() {
             let slot = self.own_parts[index].slot;
@@ -316,6 +332,7 @@ impl Hub {
         let mut next = hot.own_first;
         while let Some(part) = self.own_parts.get(next as usize) {
             self.scratch.extend_from_slice(part.said.bytes(&self.own));
+            self.said_bytes -= part.said.len();
             segments.push(Segment { end: self.scratch.len(), what: What::Own(part.class) });
             next = part.next;
         }
@@ -529,12 +546,13 @@ impl Hub {
         self.hot[slot as usize].blocked = blocked || planted(Bug::StuckBlocked);
     }
 
-    /// Moves what was said this turn into the outbox.
+    /// Moves what was said and not sent into the outbox.
     fn stash_own(&mut self, slot: u32) {
         let hot = &mut self.hot[slot as usize];
         let mut next = hot.own_first;
         (hot.own_first, hot.own_last) = (u32::MAX, u32::MAX);
         while let Some(OwnPart { said, next: then, class, .. }) = self.own_parts.get(next as usize).cloned() {
+            self.said_bytes -= said.len();
             let bytes = said.keep(&self.own);
             self.queue(slot, bytes, class);
             next = then;

@@ -63,6 +63,7 @@ impl Turn {
     pub fn closed(&mut self, slot: u32, now: Now) {
         self.end(slot, false, now);
         self.hub.close(slot);
+        self.wheel.take_out(slot);
         if let Some(conn) = self.conns.get_mut(slot as usize)
             && conn.take().is_some()
         {

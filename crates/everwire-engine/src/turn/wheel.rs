@@ -18,27 +18,86 @@ use crate::time::Now;
 const TICK_MS: u64 = 250;
 const BUCKETS: usize = 256;
 
-/// Slots by the tick at which they want to be looked at.
+/// No slot.
+const NONE: u32 = u32::MAX;
+/// A heap that had more keeps the room of so many.
+const KEPT: usize = 1_024;
+
+/// A slot's place in its bucket. The slots of a bucket are linked: lists that grow and go with every connection would
+/// cut the heap to pieces.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    /// 0: it is in none.
+    tick: u64,
+    before: u32,
+    after: u32,
+}
+
+const OUT: Link = Link { tick: 0, before: NONE, after: NONE };
+
+/// Slots by the tick at which they want to be looked at; each is there once.
 #[derive(Debug)]
 pub(super) struct Wheel {
-    buckets: Vec<Vec<u32>>,
+    /// The first and the last slot of each.
+    buckets: Vec<[u32; 2]>,
+    /// By slot.
+    links: Vec<Link>,
     /// The last tick that was run.
     tick: u64,
-    /// The first tick after it that has slots; `u64::MAX`: none has. Every turn asks, and most buckets are empty.
+    /// No tick between it and this one has slots; `u64::MAX`: none has. Every turn asks, and most buckets are empty.
     next: u64,
 }
 
 impl Wheel {
     pub(super) fn new(now_ms: u64) -> Self {
-        Self { buckets: vec![Vec::new(); BUCKETS], tick: now_ms / TICK_MS, next: u64::MAX }
+        let (buckets, links) = (vec![[NONE; 2]; BUCKETS], Vec::new());
+        Self { buckets, links, tick: now_ms / TICK_MS, next: u64::MAX }
     }
 
-    /// Puts a slot where `due_ms` falls, or as far ahead as the wheel reaches; the tick it went to.
-    fn put(&mut self, slot: u32, due_ms: u64) -> u64 {
+    /// Puts a slot where `due_ms` falls, or as far ahead as the wheel reaches, and nowhere else.
+    fn put(&mut self, slot: u32, due_ms: u64) {
         let tick = (due_ms / TICK_MS).clamp(self.tick + 1, self.tick + BUCKETS as u64 - 1);
-        self.buckets[bucket(tick)].push(slot);
+        self.take_out(slot);
+        if self.links.len() <= slot as usize {
+            self.links.resize(slot as usize + 1, OUT);
+        }
+        let before = std::mem::replace(&mut self.buckets[bucket(tick)][1], slot);
+        *self.after(tick, before) = slot;
+        self.links[slot as usize] = Link { tick, before, after: NONE };
         self.next = self.next.min(tick);
-        tick
+    }
+
+    /// It does not want to be looked at any more.
+    pub(super) fn take_out(&mut self, slot: u32) {
+        let Some(link) = self.links.get_mut(slot as usize) else { return };
+        let Link { tick, before, after } = std::mem::replace(link, OUT);
+        if tick > 0 {
+            *self.after(tick, before) = after;
+            match self.links.get_mut(after as usize) {
+                Some(link) => link.before = before,
+                None => self.buckets[bucket(tick)][1] = before,
+            }
+        }
+    }
+
+    /// Where it is said who is behind this slot, or first in the bucket.
+    fn after(&mut self, tick: u64, slot: u32) -> &mut u32 {
+        match self.links.get_mut(slot as usize) {
+            Some(link) => &mut link.after,
+            None => &mut self.buckets[bucket(tick)][0],
+        }
+    }
+
+    /// The next slot that the tick of now wants looked at. What is put meanwhile goes to a later one.
+    fn pop(&mut self) -> Option<u32> {
+        let slot = Some(self.buckets[bucket(self.tick)][0]).filter(|slot| *slot != NONE)?;
+        self.take_out(slot);
+        Some(slot)
+    }
+
+    /// The tick for which a slot is there; 0: it is not.
+    fn tick_of(&self, slot: u32) -> u64 {
+        self.links.get(slot as usize).map_or(0, |link| link.tick)
     }
 
     fn next_ms(&self) -> Option<u64> {
@@ -49,7 +108,7 @@ impl Wheel {
     fn seek(&mut self) {
         if self.next <= self.tick {
             let mut ticks = self.tick + 1..self.tick + BUCKETS as u64;
-            self.next = ticks.find(|t| !self.buckets[bucket(*t)].is_empty()).unwrap_or(u64::MAX);
+            self.next = ticks.find(|t| self.buckets[bucket(*t)][0] != NONE).unwrap_or(u64::MAX);
         }
     }
 }
@@ -105,15 +164,14 @@ fn due_of(session: &Session, times: &Times, now: Now) -> Due {
 
 impl Turn {
     pub(super) fn arm(&mut self, slot: u32, due_ms: u64) {
-        let tick = self.wheel.put(slot, due_ms);
-        if let Some(conn) = self.conn(slot) {
-            conn.tick = tick;
+        if self.conn(slot).is_some() {
+            self.wheel.put(slot, due_ms);
         }
     }
 
     /// Has a connection looked at by then, if that is sooner than planned.
     pub(super) fn arm_sooner(&mut self, slot: u32, due_ms: u64) {
-        if self.conn(slot).is_some_and(|c| due_ms / TICK_MS < c.tick) {
+        if due_ms / TICK_MS < self.wheel.tick_of(slot) {
             self.arm(slot, due_ms);
         }
     }
@@ -133,11 +191,8 @@ impl Turn {
     pub fn run_wheel(&mut self, now: Now) {
         while self.wheel.tick < now.mono_ms / TICK_MS {
             self.wheel.tick += 1;
-            let tick = self.wheel.tick;
-            for slot in std::mem::take(&mut self.wheel.buckets[bucket(tick)]) {
-                if self.conn(slot).is_some_and(|c| c.tick == tick) {
-                    self.look_at(slot, now);
-                }
+            while let Some(slot) = self.wheel.pop() {
+                self.look_at(slot, now);
             }
         }
         self.wheel.seek();
@@ -152,6 +207,7 @@ impl Turn {
         self.run_leaves(now);
         if now.mono_ms.saturating_sub(self.swept_ms) >= 1_000 {
             self.swept_ms = now.mono_ms;
+            self.give_back();
             self.time_out_asks(now);
             self.time_out_joining(now);
             self.hub.retry_pages();
@@ -160,6 +216,13 @@ impl Turn {
             self.round = self.round.wrapping_add(self.node.shared.inboxes.len());
             let node = self.node.clone();
             node.sweep(self.round, now);
+        }
+    }
+
+    /// After a crowd has gone, what remembered it is made small again.
+    fn give_back(&mut self) {
+        if self.leaves.capacity() > KEPT && self.leaves.len() < self.leaves.capacity() / 4 {
+            self.leaves.shrink_to(KEPT.max(2 * self.leaves.len()));
         }
     }
 
@@ -215,20 +278,35 @@ impl Turn {
 mod tests {
     use super::*;
 
+    fn popped(wheel: &mut Wheel, tick: u64) -> Vec<u32> {
+        wheel.tick = tick;
+        let slots = std::iter::from_fn(|| wheel.pop()).collect();
+        wheel.seek();
+        slots
+    }
+
     #[test]
     fn the_next_tick_is_known_without_a_search() {
         let mut wheel = Wheel::new(1_000);
         assert_eq!(wheel.next_ms(), None);
-        let far = wheel.put(1, 60_000);
-        let near = wheel.put(2, 26_000);
+        wheel.put(1, 60_000);
+        wheel.put(2, 26_000);
         assert_eq!(wheel.next_ms(), Some(26_000), "the earlier one, whichever came first");
-        wheel.tick = near;
-        wheel.buckets[bucket(near)].clear();
-        wheel.seek();
-        assert_eq!(wheel.next_ms(), Some(far * TICK_MS));
-        wheel.tick = far;
-        wheel.buckets[bucket(far)].clear();
-        wheel.seek();
+        assert_eq!(popped(&mut wheel, 26_000 / TICK_MS), [2]);
+        assert_eq!(wheel.next_ms(), Some(60_000));
+        assert_eq!(popped(&mut wheel, 60_000 / TICK_MS), [1]);
         assert_eq!(wheel.next_ms(), None);
+    }
+
+    #[test]
+    fn a_slot_is_looked_at_once_in_the_order_of_its_last_arming() {
+        let mut wheel = Wheel::new(0);
+        (0..6).for_each(|slot| wheel.put(slot, 1_000));
+        wheel.put(1, 1_000);
+        wheel.put(3, 2_000);
+        [0, 5].into_iter().for_each(|slot| wheel.take_out(slot));
+        assert_eq!(popped(&mut wheel, 4), [2, 4, 1]);
+        assert_eq!((wheel.tick_of(1), wheel.tick_of(3), wheel.tick_of(99)), (0, 8, 0));
+        assert_eq!(popped(&mut wheel, 8), [3]);
     }
 }
