@@ -1,13 +1,36 @@
 //! SIGHUP: another config for a server that runs.
 
+use std::cell::Cell;
+
+use serde_json::Value;
+
+use crate::durable::Data;
+use crate::guarded::JSON;
 use crate::peer::Peer;
+use crate::pki::Pair;
 use crate::process::Process;
-use crate::world::until;
+use crate::sealed::Sealed;
+use crate::wire::{Wire, upgrade_lines};
+use crate::world::{KEY, World, until};
 
 const ROOT: &str = "listen = [\"127.0.0.1:0\"]\n[history]\nstore = \"memory\"\n";
 
 fn config(more: &str, access: &str) -> String {
     format!("{ROOT}{more}\n[namespaces.chat]\naccess = {{ {access} }}\n")
+}
+
+/// Has it read this config, and waits until it holds.
+fn reload(server: &Process, config: &str) {
+    let count = || server.log().matches("the config was read again").count();
+    let before = count();
+    server.rewrite(config);
+    until("it is read again", || count() > before);
+}
+
+/// The status of a request.
+fn status(server: &Process, path: &str, lines: &str, body: &str) -> u16 {
+    let (head, _) = World::http_at(server.addr, "POST", path, lines, body);
+    head.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 /// Whether somebody may listen in `chat`.
@@ -48,17 +71,11 @@ fn a_config_with_a_fault_changes_nothing() {
     until("nobody may listen", || !may(&server));
 }
 
-/// Tells the log when it was read again for the so-manieth time.
-fn read_again(server: &Process, times: usize) {
-    until("it is read", || server.log().matches("the config was read again").count() == times);
-}
-
 #[test]
 fn a_changed_secret_is_named_and_not_shown() {
     let config = |key: &str| format!("api_keys = [\"{key}{key}\"]\n{ROOT}");
     let server = Process::serve(&config("0123456789abcdef"));
-    server.rewrite(&config("0123456789abcdeF"));
-    read_again(&server, 1);
+    reload(&server, &config("0123456789abcdeF"));
     let log = server.log();
     let line = log.lines().find(|line| line.contains("the config was read again")).unwrap();
     assert!(line.contains("api_keys") && !log.contains("0123456789"), "{log}");
@@ -82,16 +99,14 @@ fn a_channel_in_use_goes_by_the_new_settings_of_its_namespace() {
         assert_eq!(publish()["position"]["offset"], offset);
         assert_eq!(peer.wait("message")["offset"], offset);
     }
-    server.rewrite(&config("history = { messages = 3 }\nmessages_per_second = 1_000"));
-    read_again(&server, 1);
+    reload(&server, &config("history = { messages = 3 }\nmessages_per_second = 1_000"));
     let page = peer.ask(r#"{"type":"history","id":4,"channel":"chat:a"}"#);
     assert_eq!(page["messages"].as_array().unwrap().len(), 3, "{page}");
     assert_eq!(publish()["position"]["offset"], 11);
     assert_eq!(peer.wait("message")["offset"], 11, "who listens has not noticed");
     // Without a stream it begins anew, and with one again where the store was.
-    for (times, history, kept) in [(2, "", false), (3, "history = {}", true)] {
-        server.rewrite(&config(history));
-        read_again(&server, times);
+    for (history, kept) in [("", false), ("history = {}", true)] {
+        reload(&server, &config(history));
         let out = peer.wait("unsubscribed");
         assert_eq!(
             (&out["code"], &out["resubscribe"]),
@@ -103,4 +118,101 @@ fn a_channel_in_use_goes_by_the_new_settings_of_its_namespace() {
         assert_eq!(publish()["position"].is_null(), !kept);
         assert_eq!(peer.wait("message")["offset"].is_null(), !kept);
     }
+}
+
+/// Whatever was read anew, what is acknowledged with a position is there after a restart.
+#[test]
+fn history_that_nobody_would_keep_waits_for_a_restart() {
+    let data = Data::new();
+    let text = |history: &str| {
+        let access = "subscribe = \"anyone\", publish = \"anyone\", history = \"anyone\"";
+        format!(
+            "listen = [\"127.0.0.1:0\"]\n[history]\ndata = {:?}\n[namespaces.chat]\n{history}access = {{ {access} }}\n",
+            data.path()
+        )
+    };
+    let publish = |server: &Process, channel: &str| -> Value {
+        let command = format!(r#"{{"type":"publish","id":2,"channel":"{channel}","data":7}}"#);
+        Peer::session(server.addr).ask(&command)
+    };
+    let server = Process::serve(&text(""));
+    server.rewrite(&text("history = {}\n"));
+    until("it is told", || server.log().contains("restart the server for it"));
+    let told = publish(&server, "chat:a");
+    assert_eq!((&told["type"], &told["position"]), (&"published".into(), &Value::Null));
+    drop(server);
+    assert!(!data.path().exists(), "a server without history writes nothing");
+    // A store that was opened is there for whatever comes later. A channel that is new goes by what holds now.
+    let names = Cell::new(0);
+    let keeps = |server: &Process| {
+        names.set(names.get() + 1);
+        publish(server, &format!("chat:{}", names.get()))["position"].is_object()
+    };
+    let server = Process::serve(&text("history = {}\n"));
+    assert!(keeps(&server));
+    server.rewrite(&text(""));
+    until("nothing is kept", || !keeps(&server));
+    server.rewrite(&text("history = {}\n"));
+    until("it is kept again", || keeps(&server));
+    let told = publish(&server, "chat:last");
+    drop(server);
+    let server = Process::serve(&text("history = {}\n"));
+    let page = Peer::session(server.addr).ask(r#"{"type":"history","id":2,"channel":"chat:last"}"#);
+    assert_eq!((&page["position"], &page["messages"][0]["data"]), (&told["position"], &7.into()), "{page}");
+}
+
+#[test]
+fn keys_of_the_api_and_origins_hold_at_once() {
+    let (other, page) = ("another-key-of-the-backend-", "https://app.example.com");
+    let text = config("", "publish = \"anyone\"");
+    let before = format!("api_keys = [\"{KEY}\"]\n{text}");
+    let after = format!("api_keys = [\"{other}\"]\norigins = [\"{page}\"]\n{text}");
+    let server = Process::serve(&before);
+    let may = || {
+        let publish = |key: &str| {
+            let lines = format!("{JSON}X-API-Key: {key}\r\n");
+            status(&server, "/api/publish", &lines, r#"{"channel":"chat:a","data":1}"#)
+        };
+        let mut wire = Wire::dial(server.addr);
+        wire.raw(format!("{}Origin: {page}\r\n\r\n", upgrade_lines("/ws")).as_bytes());
+        wire.read_head();
+        (publish(KEY), publish(other), wire.status().parse::<u16>().unwrap())
+    };
+    assert_eq!(may(), (200, 401, 403));
+    reload(&server, &after);
+    assert_eq!(may(), (401, 200, 101));
+    reload(&server, &before);
+    assert_eq!(may(), (200, 401, 403));
+}
+
+#[test]
+fn a_certificate_is_exchanged_and_a_bad_one_changes_nothing() {
+    let (pair, other) = (Pair::new(), Pair::new());
+    let files = pair.files();
+    let text = |channels: u32| {
+        let limits = format!("[limits]\nchannels = {channels}\n");
+        let tls = format!("[tls]\ncert_file = {:?}\nkey_file = {:?}\n", files.cert, files.key);
+        config(&format!("{limits}{tls}"), "subscribe = \"anyone\"")
+    };
+    let server = Process::serve(&text(3));
+    let channels = |pair: &Pair| {
+        let mut sealed = Sealed::open(server.addr, &pair.client(), "/ws");
+        let told = sealed.ask(r#"{"type":"connect","id":1}"#);
+        assert_eq!(&sealed.tls.conn.peer_certificates().unwrap()[0], pair.der());
+        told["limits"]["channels"].as_u64()
+    };
+    assert_eq!(channels(&pair), Some(3));
+    let mut lives = Sealed::session(server.addr, &pair.client());
+    let first = pair.client();
+    pair.replace_by(&other);
+    reload(&server, &text(4));
+    assert_eq!(channels(&other), Some(4));
+    assert!(Sealed::dial(server.addr, &first).shake_hands().is_err(), "the old certificate is gone");
+    // A config that is good, and a certificate that is not: neither holds.
+    pair.spoil();
+    server.rewrite(&text(5));
+    until("it is told", || server.log().contains("not taken over, and nothing has changed"));
+    assert!(server.log().contains(&files.cert.display().to_string()), "{}", server.log());
+    assert_eq!(channels(&other), Some(4));
+    assert_eq!(lives.ask(r#"{"type":"ping","id":9}"#)["type"], "pong");
 }
