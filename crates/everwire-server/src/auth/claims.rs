@@ -163,6 +163,7 @@ impl Claims {
             info: self.info.as_ref().map(info).transpose()?,
             user: self.sub.map(Into::into),
             token_id: self.jti.map(Into::into),
+            signed_by: 0,
         })
     }
 
@@ -171,7 +172,8 @@ impl Claims {
         let expires_at = self.expires_at();
         let token_id = self.token_id().map(Into::into);
         let channel = self.channel.ok_or(Fault::ForConnect)?;
-        Ok(Entrance { user: self.sub.map(Into::into), channel: channel.into(), expires_at, token_id })
+        let (user, channel) = (self.sub.map(Into::into), channel.into());
+        Ok(Entrance { user, channel, expires_at, token_id, signed_by: 0 })
     }
 }
 
