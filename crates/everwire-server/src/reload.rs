@@ -80,8 +80,11 @@ pub fn reload(site: &Site, before: &[Setting], gathered: Gathered) -> Result<Rel
     {
         tracing::warn!(words, "the level of the log stays as it is");
     }
-    site.keyring.change(config.tokens.clone());
+    site.keyring.revoked().set_most(config.revocations);
+    let gone = site.keyring.change(config.tokens.as_deref());
     site.node.change(config.settings(), site.clock.now());
+    // Behind the change: whoever comes in by an old key meanwhile is among those who are told.
+    site.node.end_keys(gone);
     *site.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     let differing = differing(before, &settings).into_iter().map(str::to_owned);
     let (changed, waiting) = differing.partition(|path| is_live(path));
@@ -99,9 +102,6 @@ fn missing_store(site: &Site, fresh: &Config) -> Option<PathBuf> {
 
 /// The new config, with what can't be changed as it was.
 fn merged(old: &Config, new: Config) -> Config {
-    let revoked = old.tokens.as_ref().map(|tokens| tokens.revoked.clone()).unwrap_or_default();
-    // What was revoked stays so. It was just read, so nobody else has it.
-    let tokens = new.tokens.and_then(Arc::into_inner).map(|tokens| Arc::new(tokens.that_know(revoked)));
     Config {
         origins: new.origins,
         api_keys: new.api_keys,
@@ -113,7 +113,8 @@ fn merged(old: &Config, new: Config) -> Config {
         times: new.times,
         handshake_ms: new.handshake_ms,
         body_ms: new.body_ms,
-        tokens,
+        tokens: new.tokens,
+        revocations: new.revocations,
         namespaces: new.namespaces,
         metrics_open: new.metrics_open,
         drain: new.drain,

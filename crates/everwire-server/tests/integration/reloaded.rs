@@ -1,11 +1,13 @@
 //! SIGHUP: another config for a server that runs.
 
 use std::cell::Cell;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use everwire_server::auth::{Wanted, sign};
+use serde_json::{Value, json};
 
 use crate::durable::Data;
-use crate::guarded::JSON;
+use crate::guarded::{JSON, OLD_SECRET, config as guarded_config, key, now_s, token};
 use crate::peer::Peer;
 use crate::pki::Pair;
 use crate::process::Process;
@@ -31,6 +33,12 @@ fn reload(server: &Process, config: &str) {
 fn status(server: &Process, path: &str, lines: &str, body: &str) -> u16 {
     let (head, _) = World::http_at(server.addr, "POST", path, lines, body);
     head.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn connect(server: &Process, token: &str) -> (Peer, Value) {
+    let mut peer = Peer::open(server.addr, "/ws");
+    let answer = peer.ask(&json!({ "type": "connect", "id": 1, "token": token }).to_string());
+    (peer, answer)
 }
 
 /// Whether somebody may listen in `chat`.
@@ -159,6 +167,97 @@ fn history_that_nobody_would_keep_waits_for_a_restart() {
     let server = Process::serve(&text("history = {}\n"));
     let page = Peer::session(server.addr).ask(r#"{"type":"history","id":2,"channel":"chat:last"}"#);
     assert_eq!((&page["position"], &page["messages"][0]["data"]), (&told["position"], &7.into()), "{page}");
+}
+
+/// The part of the guarded config that has the key before this one.
+fn old_key() -> String {
+    format!("[[tokens.keys]]\nid = \"old\"\nalgorithm = \"HS256\"\nsecret = \"{OLD_SECRET}\"\n")
+}
+
+fn signed_by_old(others: &Value) -> String {
+    let others = others.as_object().unwrap().clone();
+    let wanted =
+        Wanted { user: Some("ann".into()), issued_s: now_s() - 60, expires_s: Some(now_s() + 600), others };
+    sign(&key("old", OLD_SECRET), &wanted).unwrap()
+}
+
+#[test]
+fn a_key_that_is_taken_out_takes_its_clients_along() {
+    let both = format!("{}[history]\nstore = \"memory\"\n", guarded_config());
+    let fresh_only = both.replace(&old_key(), "");
+    assert_ne!(both, fresh_only);
+    let server = Process::serve(&both);
+    let old: Vec<_> = (0..20).map(|_| connect(&server, &signed_by_old(&json!({}))).0).collect();
+    let (mut fresh, _) = connect(&server, &token(Some("ann"), &json!({})));
+    let own = signed_by_old(&json!({ "channel": "token:1" }));
+    let subscribe = json!({ "type": "subscribe", "id": 2, "channel": "token:1", "token": own }).to_string();
+    assert_eq!(fresh.ask(&subscribe)["type"], "subscribed");
+    let mut anonymous = Peer::session(server.addr);
+    reload(&server, &fresh_only);
+    let begun = Instant::now();
+    for mut peer in old {
+        assert_eq!(peer.closed_with(), 4102);
+    }
+    let out = fresh.json();
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!((&out["type"], &out["code"]), (&"unsubscribed".into(), &"token_expired".into()), "{out}");
+    assert_eq!(out["resubscribe"], true);
+    assert_eq!(connect(&server, &signed_by_old(&json!({}))).1["code"], "token_invalid");
+    assert_eq!(connect(&server, &token(Some("ann"), &json!({}))).1["type"], "connected");
+    // One that comes in lets nobody go.
+    reload(&server, &both);
+    assert_eq!(connect(&server, &signed_by_old(&json!({}))).1["type"], "connected");
+    assert_eq!(fresh.ask(r#"{"type":"ping","id":3}"#)["type"], "pong");
+    // Without any key there is nobody but who has no token.
+    let start = both.find("[tokens]").unwrap();
+    let end = both.find("[namespaces").unwrap();
+    reload(&server, &format!("{}{}", &both[..start], &both[end..]));
+    assert_eq!(fresh.closed_with(), 4102);
+    assert_eq!(anonymous.ask(r#"{"type":"ping","id":2}"#)["type"], "pong");
+}
+
+#[test]
+fn what_was_revoked_stays_so_over_reloads_and_restarts() {
+    let data = Data::new();
+    // Without any history: revocations have the folder for themselves.
+    let text =
+        format!("{}[history]\ndata = {:?}\n", guarded_config(), data.path()).replace("history = {}\n", "");
+    let start = text.find("[tokens]").unwrap();
+    let keyless = format!("{}{}", &text[..start], &text[text.find("[namespaces").unwrap()..]);
+    let tokens = [("ann", "t1"), ("bob", "t2"), ("carl", "t3")]
+        .map(|(user, id)| token(Some(user), &json!({ "jti": id })));
+    let statuses = |server: &Process| {
+        let by = |token: &String| format!("Authorization: Bearer {token}\r\n");
+        tokens.each_ref().map(|token| status(server, "/ticket", &by(token), ""))
+    };
+    let server = Process::serve(&text);
+    assert_eq!(statuses(&server), [200, 200, 200]);
+    let lines = format!("{JSON}X-API-Key: {KEY}\r\n");
+    let end = (now_s() + 600) * 1_000;
+    for body in [json!({ "token_id": "t1" }), json!({ "user": "bob", "expires_at": end })] {
+        assert_eq!(status(&server, "/api/revoke", &lines, &body.to_string()), 200, "{body}");
+    }
+    assert_eq!(statuses(&server), [401, 401, 200]);
+    reload(&server, &keyless);
+    reload(&server, &text);
+    assert_eq!(statuses(&server), [401, 401, 200]);
+    drop(server);
+    let mut server = Process::serve(&text);
+    assert_eq!(statuses(&server), [401, 401, 200]);
+    // What was answered is on the medium, however it ends.
+    assert_eq!(status(&server, "/api/revoke", &lines, r#"{"user":"carl"}"#), 200);
+    server.kill();
+    let server = Process::serve(&text);
+    assert_eq!(statuses(&server), [401; 3]);
+    let lines = format!("X-API-Key: {KEY}\r\n");
+    let (_, metrics) = World::http_at(server.addr, "GET", "/metrics", &lines, "");
+    assert!(metrics.contains("\neverwire_revocations 3.0\n"), "{metrics}");
+    // No more than the limit, and what is known already is no more.
+    let full = text.replace("[tokens]\n", "[tokens]\nrevocations = 3\n");
+    reload(&server, &full);
+    let lines = format!("{JSON}{lines}");
+    assert_eq!(status(&server, "/api/revoke", &lines, r#"{"user":"dave"}"#), 409);
+    assert_eq!(status(&server, "/api/revoke", &lines, r#"{"user":"carl"}"#), 200);
 }
 
 #[test]
