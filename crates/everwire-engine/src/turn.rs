@@ -309,14 +309,15 @@ impl Turn {
     /// One whole message of the connection.
     pub fn message(&mut self, slot: u32, payload: &[u8], now: Now) -> Flow {
         self.heard += 1;
+        let deepest = self.settings.limits.json_depth;
         let Some(conn) = self.conn(slot) else { return Flow::Stop };
         if matches!(conn.session.phase, Phase::Closing(_)) || conn.ended {
             return Flow::Stop;
         }
         // life 2/9: decode; the payload itself is only checked.
         let decoded = match conn.session.form.format() {
-            Format::Json => json::decode(payload),
-            Format::MsgPack => msgpack::decode(payload),
+            Format::Json => json::decode_within(payload, deepest),
+            Format::MsgPack => msgpack::decode_within(payload, deepest),
         };
         let request = match decoded {
             Ok(request) => request,
@@ -498,11 +499,13 @@ impl Turn {
     /// Tells a refusal; without an id it goes as a push.
     fn refuse(&mut self, slot: u32, id: Option<u64>, deny: &Deny) {
         self.node.counters.refuse(deny.code);
+        let base_path = &self.settings.base_path;
         let error = Outgoing::Error {
             code: deny.code,
             message: &deny.message,
             retry_after_ms: deny.retry_after_ms,
             position: deny.position.as_ref(),
+            base_path,
         };
         self.hub.say(slot, id, &error);
     }

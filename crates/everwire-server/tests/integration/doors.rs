@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use everwire_proto::ws::Opcode;
 use everwire_server::app::{self, StartError};
 use everwire_server::config::{ApiKey, Config};
+use everwire_server::doors::NoDoor;
 use everwire_server::listen::Listen;
 
 use crate::pki::Pair;
@@ -123,7 +124,7 @@ fn a_path_of_somebody_else_is_not_taken() {
         app::start(config)
     };
     let living = UnixListener::bind(&path).unwrap();
-    assert!(matches!(start(&path), Err(StartError::TakenPath(p)) if p == path));
+    assert!(matches!(start(&path), Err(StartError::Door(NoDoor::TakenPath(p))) if p == path));
     drop(living);
     start(&path).unwrap().stop();
     let absent = path.join("absent.sock");
@@ -277,6 +278,20 @@ fn everything_below_a_path() {
         }
         let mut peer = world.open(&format!("{base}/ws"));
         assert_eq!(peer.ask(r#"{"type":"connect","id":1}"#)["type"], "connected");
+        let refused = peer.ask(r#"{"type":"subscribe","id":2,"channel":"a b"}"#);
+        assert_eq!(refused["docs"], "/realtime/docs/errors#bad_channel_name");
+        let json = "Content-Type: application/json\r\n";
+        for (path, body, docs) in [
+            ("/api/publish", "{}", "bad_request"),
+            ("/api/broadcast", r#"{"channels":["a b"],"data":1}"#, "bad_channel_name"),
+            ("/nowhere", "", "unknown_type"),
+            ("/ws", "", "bad_request"),
+        ] {
+            let method = if body.is_empty() { "GET" } else { "POST" };
+            let (head, answer) = world.http(method, &format!("{base}{path}"), json, body);
+            let docs = format!("\"docs\":\"/realtime/docs/errors#{docs}\"");
+            assert!(answer.contains(&docs), "{base}{path}: {head}{answer}");
+        }
         let (head, _) = world.http("GET", &format!("{base}/echo"), "", "");
         assert!(head.contains("location: /realtime/demos/echo"), "{head}");
     }
