@@ -305,7 +305,7 @@ fn a_certificate_is_exchanged_and_a_bad_one_changes_nothing() {
     let first = pair.client();
     pair.replace_by(&other);
     reload(&server, &text(4));
-    assert_eq!(channels(&other), Some(4));
+    until("each shard has the new limits", || channels(&other) == Some(4));
     assert!(Sealed::dial(server.addr, &first).shake_hands().is_err(), "the old certificate is gone");
     // A config that is good, and a certificate that is not: neither holds.
     pair.spoil();
