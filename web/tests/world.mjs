@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import { lineWithSecret } from './secrets.mjs';
 
 const CHROMIUM = process.env.EVERWIRE_CHROMIUM ?? '/usr/bin/chromium';
 const START_MS = 20_000;
@@ -78,30 +79,38 @@ export async function startServer({ listen = '127.0.0.1:0', config } = {}) {
   // What the tests are told by EVERWIRE_... is no setting of the server, and it would say so.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('EVERWIRE_')));
   const child = spawn(binary(), [...mode, '--listen', listen], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-  const ended = new Promise((done) => child.once('exit', (code) => {
+  const ended = new Promise((done) => child.once('close', (code) => {
     rmSync(folder, { recursive: true });
     done(code);
   }));
-  const port = await portOf(child, ended);
+  const log = [];
+  createInterface({ input: child.stderr }).on('line', (line) => log.push(line));
+  const port = await portOf(child, ended, log);
+  const searched = async () => {
+    const code = await ended;
+    // The secret itself is not told: who reads of the failure is not to have it.
+    assert.equal(lineWithSecret(log, config), undefined, 'a secret stands in this line of the log');
+    return code;
+  };
   return {
     url: `http://localhost:${port}`,
     ws: `ws://localhost:${port}`,
     listen: `127.0.0.1:${port}`,
-    stop: () => (child.kill('SIGTERM'), ended),
+    stop: () => (child.kill('SIGTERM'), searched()),
     kill: async () => {
       child.kill('SIGKILL');
-      await ended;
+      await searched();
     },
     signal: (signal) => void child.kill(signal),
   };
 }
 
 /** Reads the banner until it is ready. */
-function portOf(child, ended) {
+function portOf(child, ended, log) {
   const told = [];
   let port;
   return new Promise((resolve, reject) => {
-    const fail = (words) => reject(new Error(`${words}; it said:\n${told.join('\n')}`));
+    const fail = (words) => reject(new Error(`${words}; it said:\n${[...told, ...log].join('\n')}`));
     const late = setTimeout(() => {
       child.kill('SIGKILL');
       fail(`the server is not ready after ${START_MS} ms`);
@@ -110,15 +119,13 @@ function portOf(child, ended) {
       clearTimeout(late);
       fail(`the server ended with ${code}`);
     });
-    for (const stream of [child.stdout, child.stderr]) {
-      createInterface({ input: stream }).on('line', (line) => {
-        told.push(line);
-        port ??= /ws:\/\/localhost:(\d+)\/ws/.exec(line)?.[1];
-        if (!port || !line.includes('ready in')) return;
-        clearTimeout(late);
-        resolve(port);
-      });
-    }
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      told.push(line);
+      port ??= /ws:\/\/localhost:(\d+)\/ws/.exec(line)?.[1];
+      if (!port || !line.includes('ready in')) return;
+      clearTimeout(late);
+      resolve(port);
+    });
   });
 }
 

@@ -1,4 +1,7 @@
 //! What must never be printed: tokens, keys and secrets, also those of tests. The output of every test goes through here.
+//!
+//! Of tests that pass their runner shows nothing, and servers that they start log to files. Those logs are searched where
+//! the servers end: `everwire-server/tests/integration/secrets.rs`, `web/tests/secrets.mjs`.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::sync::Mutex;

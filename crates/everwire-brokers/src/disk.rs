@@ -23,8 +23,9 @@ mod journal;
 mod writer;
 mod repair;
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -202,9 +203,12 @@ impl std::fmt::Debug for Disk {
 }
 
 fn lock_folder(dir: &Path) -> Result<File, OpenError> {
-    std::fs::create_dir_all(dir).map_err(|error| OpenError::io(dir, error))?;
+    let made = DirBuilder::new().recursive(true).mode(segment::FOLDER_MODE).create(dir);
+    made.map_err(|error| OpenError::io(dir, error))?;
     let path = dir.join("lock");
-    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(segment::FILE_MODE);
+    let lock = options.open(&path);
     let lock = lock.map_err(|error| OpenError::io(&path, error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

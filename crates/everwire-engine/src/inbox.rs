@@ -100,6 +100,8 @@ pub enum Item {
     Resumed(ConnKey),
     /// Connections of this shard are to end.
     Expel(Arc<Expulsion>),
+    /// The keys of these numbers are good no more: what hangs on tokens that they signed is to end.
+    KeysGone(Arc<[u32]>),
     /// Something is to be done with connections of this shard, and reported.
     Order(Arc<Order>, ReplyTo),
     /// What a shard did for whoever ordered it.

@@ -294,6 +294,18 @@ impl Node {
         }
     }
 
+    /// Keys of tokens are good no more: whoever is in by a token of theirs goes as if it had ended now, unless a refresh
+    /// with another one comes first.
+    pub fn end_keys(&self, keys: Vec<u32>) {
+        if keys.is_empty() {
+            return;
+        }
+        let keys: Arc<[u32]> = keys.into();
+        for inbox in &self.shared.inboxes {
+            inbox.push(Item::KeysGone(keys.clone()));
+        }
+    }
+
     /// Has one shard do something with its connections; what it did is reported from its next turn.
     pub fn order(&self, shard: u16, order: Arc<Order>, reply: ReplyTo) {
         self.inbox(shard).push(Item::Order(order, reply));

@@ -87,6 +87,8 @@ pub struct Identity {
     pub permit: Option<Arc<Permit>>,
     /// The token's own id, by which it can be revoked.
     pub token_id: Option<Box<str>>,
+    /// The number of the key that signed it; 0: nothing was signed.
+    pub signed_by: u32,
 }
 
 /// What a token for one channel allows: to subscribe to it.
@@ -100,6 +102,8 @@ pub struct Entrance {
     pub expires_at: Option<u64>,
     /// The token's own id, by which it can be revoked.
     pub token_id: Option<Box<str>>,
+    /// The number of the key that signed it; 0: nothing was signed.
+    pub signed_by: u32,
 }
 
 /// Whoever knows tokens.

@@ -85,6 +85,8 @@ struct Entered {
     ends: Option<u64>,
     /// Its id.
     token_id: Option<Box<str>>,
+    /// The number of the key that signed it.
+    signed_by: u32,
 }
 
 /// Boxed: nearly no connection has any.
@@ -440,6 +442,7 @@ impl Turn {
                 Item::Resumed(at) => self.resumed_elsewhere(at, now),
                 Item::Changed => self.change_settings(now),
                 Item::Expel(expulsion) => self.expel(&expulsion, now),
+                Item::KeysGone(keys) => self.end_keys(&keys, now),
                 Item::Order(order, reply) => reply.give(self.obey(&order, now)),
                 // No shard orders anything.
                 Item::Report(..) => {}

@@ -16,13 +16,17 @@ use everwire_proto::codes::ErrorCode;
 
 const START: Now = Now { mono_ms: 1_000, unix_ms: 1_700_000_000_000 };
 
+/// What signs tokens for connecting, and for a channel.
+const KEY: u32 = 7;
+const CHANNEL_KEY: u32 = 8;
+
 /// A token is the time from [`START`] at which it ends, ms; for a channel with its name behind.
 struct Endings;
 
 impl Authority for Endings {
     fn check(&self, token: &str, _now: Now) -> Result<Identity, (ErrorCode, String)> {
         let at = token.parse::<u64>().map_err(|e| (ErrorCode::TokenInvalid, e.to_string()))?;
-        Ok(Identity { expires_at: Some(START.unix_ms + at), ..Identity::default() })
+        Ok(Identity { expires_at: Some(START.unix_ms + at), signed_by: KEY, ..Identity::default() })
     }
     fn check_entrance(&self, token: &str, _now: Now) -> Result<Entrance, (ErrorCode, String)> {
         let (at, channel) = token.split_once(' ').ok_or((ErrorCode::TokenInvalid, String::new()))?;
@@ -32,6 +36,7 @@ impl Authority for Endings {
             channel: channel.into(),
             expires_at: Some(START.unix_ms + at),
             token_id: None,
+            signed_by: CHANNEL_KEY,
         })
     }
 }
@@ -176,4 +181,35 @@ fn a_subscription_ends_with_its_own_token() {
     }
     assert!(!world.is_closed());
     assert!(world.ask(r#"{"type":"unsubscribe","id":7,"channel":"token:2"}"#).contains("not_subscribed"));
+}
+
+#[test]
+fn a_key_that_is_gone_takes_along_whom_it_let_in() {
+    let far = 3_600_000;
+    let connect = format!(r#"{{"type":"connect","id":1,"token":"{far}"}}"#);
+    let subscribe = format!(r#"{{"type":"subscribe","id":2,"channel":"token:1","token":"{far} token:1"}}"#);
+    let gone = |world: &mut World, key: u32| {
+        world.socket.0.clear();
+        world.turn.node().end_keys(vec![key]);
+        world.turn.take_inbox(world.now);
+        let second = world.now.mono_ms - START.mono_ms + 1_000;
+        world.pass_to(second);
+    };
+    let mut world = world();
+    assert!(world.ask(&connect).contains("connected"));
+    assert!(world.ask(&subscribe).contains("subscribed"));
+    gone(&mut world, 9);
+    assert_eq!(world.socket.0, "", "nobody has it");
+    gone(&mut world, CHANNEL_KEY);
+    let told = &world.socket.0;
+    assert!(told.contains(r#""unsubscribed""#) && told.contains(r#""resubscribe":true"#), "{told}");
+    // Who has a token of another key before it is one's turn stays, and for the time that this one says.
+    world.turn.node().end_keys(vec![KEY]);
+    world.turn.take_inbox(world.now);
+    assert!(world.ask(&format!(r#"{{"type":"refresh","id":3,"token":"{far}"}}"#)).contains("refreshed"));
+    let second = world.now.mono_ms - START.mono_ms + 1_000;
+    world.pass_to(second);
+    assert!(!world.is_closed(), "{}", world.socket.0);
+    gone(&mut world, KEY);
+    assert!(world.socket.0.contains(CLOSED) && world.is_closed(), "{}", world.socket.0);
 }

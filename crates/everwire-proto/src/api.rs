@@ -169,7 +169,12 @@ pub enum Whom<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revoke<'a> {
     /// All that a user was given up to now.
-    User(Cow<'a, str>),
+    User {
+        /// The user.
+        user: Cow<'a, str>,
+        /// When the last of them ends anyway, ms since 1970 UTC.
+        expires_at: Option<u64>,
+    },
     /// The one with this id (`jti`).
     Token {
         /// The id.

@@ -187,7 +187,11 @@ fn what_is_read_is_what_was_said() {
             Call::Unsubscribe { whom: Whom::Client("AAAAAAAAAAAAAAAA".into()), channel: "a".into() },
         ),
         (Verb::Refresh, r#"{"user":"ann","expires_at":5}"#, Call::Refresh { whom: user, expires_at: 5 }),
-        (Verb::Revoke, r#"{"user":"ann"}"#, Call::Revoke(Revoke::User("ann".into()))),
+        (
+            Verb::Revoke,
+            r#"{"user":"ann","expires_at":7}"#,
+            Call::Revoke(Revoke::User { user: "ann".into(), expires_at: Some(7) }),
+        ),
         (
             Verb::Revoke,
             r#"{"token_id":"t1","expires_at":5}"#,

@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::auth::{Keyring, Tickets};
+use crate::auth::{Keyring, Revoked, RevokedError, Tickets};
 use crate::clock::Clock;
 use crate::config::{Config, History, PORT};
 use crate::desk::Desk;
@@ -47,6 +47,9 @@ pub enum StartError {
     /// The history can't be read or written.
     #[error(transparent)]
     History(#[from] disk::OpenError),
+    /// What was revoked is not known.
+    #[error(transparent)]
+    Revoked(#[from] RevokedError),
     /// No threads, no poll.
     #[error("the operating system gave no thread or poll: {0}")]
     System(#[from] io::Error),
@@ -147,7 +150,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let (addrs, api_addrs) = doors.addrs()?;
     let shards = if config.shards > 0 { config.shards } else { u16::try_from(cores).unwrap_or(u16::MAX) };
     let desk = Desk::new();
-    let keyring = Arc::new(Keyring::new(config.tokens.clone()));
+    let keyring = Arc::new(Keyring::new(config.tokens.as_deref(), revoked(&config, clock)?));
     let (node, disk) = node(&config, shards, &desk, &keyring, clock)?;
     take_sessions(&config, &node, disk.as_deref(), clock);
     let loopback = Loopback::new(&node, clock.now());
@@ -217,6 +220,16 @@ fn node(
     let authority: Arc<dyn Authority> = keyring.clone();
     let node = Arc::new(Node::new(settings, shared, broker, authority, entropy));
     Ok((node, disk))
+}
+
+/// What was revoked: where there is a folder for data, it is kept there, with history or without.
+fn revoked(config: &Config, clock: Clock) -> Result<Revoked, RevokedError> {
+    let revoked = match &config.history {
+        History::Disk { data, .. } => Revoked::kept_in(data, clock.now())?,
+        History::Memory => Revoked::default(),
+    };
+    revoked.set_most(config.revocations);
+    Ok(revoked)
 }
 
 /// Goes on with the sessions of the server before this one, if it ended in order.

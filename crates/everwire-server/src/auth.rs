@@ -16,6 +16,7 @@ mod hostile;
 #[cfg(test)]
 mod keys_of_tests;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use everwire_engine::permit::Permit;
@@ -27,7 +28,7 @@ use rustc_hash::FxHashSet;
 pub use self::claims::Claims;
 pub use self::fault::Fault;
 pub use self::key::{Algorithm, Key, KeyFault};
-pub use self::revoked::{Revoked, TooMany};
+pub use self::revoked::{REVOCATIONS, RevokeFault, Revoked, RevokedError};
 pub use self::sign::{Wanted, sign};
 pub use self::tickets::{AllOut, TICKET_MS, Tickets};
 
@@ -56,23 +57,37 @@ impl Default for Demands {
 /// The authority of a server that has keys.
 #[derive(Debug)]
 pub struct Tokens {
-    keys: Vec<Key>,
+    keys: Arc<[Key]>,
+    /// Of each key: what connections remember of the one that let them in.
+    numbers: Box<[u32]>,
     demands: Demands,
     /// Tokens that are accepted no more.
-    pub revoked: Arc<Revoked>,
+    revoked: Arc<Revoked>,
     permits: Mutex<(FxHashSet<Arc<Permit>>, usize)>,
 }
 
 impl Tokens {
     /// An authority with these keys, all of which are accepted.
     pub fn new(keys: Vec<Key>, demands: Demands) -> Self {
-        Self { keys, demands, revoked: Arc::default(), permits: Mutex::new((FxHashSet::default(), PERMITS)) }
+        let numbers = (1..).take(keys.len()).collect();
+        let permits = Mutex::new((FxHashSet::default(), PERMITS));
+        Self { keys: keys.into(), numbers, demands, revoked: Arc::default(), permits }
     }
 
-    /// The same, with what others have revoked.
-    #[must_use]
-    pub fn that_know(self, revoked: Arc<Revoked>) -> Self {
-        Self { revoked, ..self }
+    /// The same in a ring that knows what was revoked, and numbers keys by what was there `before`: one that stays keeps
+    /// its number, whatever its id is now, and a new one gets a number that none had.
+    fn in_ring(&self, revoked: &Arc<Revoked>, before: Option<&Self>, newest: &AtomicU32) -> Self {
+        let number_of = |key: &Key| {
+            let known = before.and_then(|old| old.keys.iter().zip(&old.numbers).find(|(old, _)| old.is(key)));
+            known.map_or_else(|| newest.fetch_add(1, Ordering::Relaxed) + 1, |(_, number)| *number)
+        };
+        Self {
+            keys: self.keys.clone(),
+            numbers: self.keys.iter().map(number_of).collect(),
+            demands: self.demands.clone(),
+            revoked: revoked.clone(),
+            permits: Mutex::new((FxHashSet::default(), PERMITS)),
+        }
     }
 
     /// The keys.
@@ -90,12 +105,13 @@ impl Tokens {
     /// # Errors
     /// Why it is not. Whoever sent the token is not to be told.
     pub fn read(&self, token: &str, now: Now) -> Result<Claims, Fault> {
-        let claims = Claims::read(&parts::verified(token, &self.keys)?)?;
+        let (at, payload) = parts::verified(token, &self.keys)?;
+        let claims = Claims::read(&payload)?;
         claims.check(&self.demands, now)?;
-        if self.revoked.has(&claims) {
+        if self.revoked.has(&claims, now) {
             return Err(Fault::Revoked);
         }
-        Ok(claims)
+        Ok(claims.signed_by(self.numbers[at]))
     }
 
     /// Who a token for connecting speaks of.
@@ -147,24 +163,43 @@ fn told(fault: &Fault) -> (ErrorCode, String) {
     }
 }
 
-/// The tokens of a server, which may be others tomorrow.
+/// The tokens of a server, which may be others tomorrow, and what was revoked, which stays so.
 #[derive(Debug, Default)]
-pub struct Keyring(RwLock<Option<Arc<Tokens>>>);
+pub struct Keyring {
+    tokens: RwLock<Option<Arc<Tokens>>>,
+    revoked: Arc<Revoked>,
+    /// The number of the newest key there ever was.
+    newest: AtomicU32,
+}
 
 impl Keyring {
-    /// A ring with these; with none no token is accepted.
-    pub fn new(tokens: Option<Arc<Tokens>>) -> Self {
-        Self(RwLock::new(tokens))
+    /// A ring with these, of which those are accepted no more; with none no token is accepted.
+    pub fn new(tokens: Option<&Tokens>, revoked: Revoked) -> Self {
+        let ring = Self { revoked: Arc::new(revoked), ..Self::default() };
+        ring.change(tokens);
+        ring
     }
 
     /// Those that hold now.
     pub fn tokens(&self) -> Option<Arc<Tokens>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Others hold from now on. Who came in by the old ones stays until its token ends.
-    pub fn change(&self, tokens: Option<Arc<Tokens>>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+    /// What was revoked, under whatever keys.
+    pub fn revoked(&self) -> &Revoked {
+        &self.revoked
+    }
+
+    /// Others hold from now on. The numbers of keys that are there no more: nobody comes in by them, and who is in by one
+    /// is to be told.
+    pub fn change(&self, tokens: Option<&Tokens>) -> Vec<u32> {
+        let mut held = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        let fresh = tokens.map(|tokens| tokens.in_ring(&self.revoked, held.as_deref(), &self.newest));
+        let stays = |number: &u32| fresh.iter().any(|fresh| fresh.numbers.contains(number));
+        let before = held.iter().flat_map(|old| old.numbers.iter().copied());
+        let gone = before.filter(|number| !stays(number)).collect();
+        *held = fresh.map(Arc::new);
+        gone
     }
 }
 

@@ -23,7 +23,7 @@ use everwire_engine::limits::{ConnectionLimits, NodeLimits, Times};
 use everwire_engine::node::Settings;
 use everwire_proto::ws::origin;
 
-use crate::auth::Tokens;
+use crate::auth::{REVOCATIONS, Tokens};
 use crate::drain::DrainLimits;
 use crate::listen::Listen;
 use crate::log::LogSettings;
@@ -187,6 +187,8 @@ pub struct Config {
     pub api_limits: ApiLimits,
     /// What knows tokens; `None`: no token can be accepted.
     pub tokens: Option<Arc<Tokens>>,
+    /// Revoked tokens and users that are remembered.
+    pub revocations: usize,
     /// Shards; 0: one per core.
     pub shards: u16,
     /// Handshakes a second, for each shard.
@@ -229,6 +231,7 @@ impl Config {
             api_listen: Vec::new(),
             api_limits: ApiLimits::default(),
             tokens: None,
+            revocations: REVOCATIONS,
             shards: 0,
             handshakes_per_second: 5_000,
             metrics_open: false,

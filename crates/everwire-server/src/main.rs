@@ -188,7 +188,7 @@ fn reload_into(site: &Site, verb: &Verb, settings: &mut Vec<Setting>) {
             }
             *settings = fresh;
         }
-        Err(error) => tracing::warn!(%error, "SIGHUP: the certificates are no good, and nothing has changed"),
+        Err(error) => tracing::warn!(%error, "SIGHUP: the config is not taken over, and nothing has changed"),
     }
 }
 

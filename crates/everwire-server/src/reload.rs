@@ -1,5 +1,6 @@
 //! SIGHUP: another config for a server that runs. All of it holds, or nothing.
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use crate::config::{Config, Gathered, History, Setting, differing};
@@ -29,6 +30,20 @@ const NOT_LIVE: [&str; 1] = ["limits.unsent_bytes"];
 /// And these, which have a place of their own.
 const LIVE_ELSEWHERE: [&str; 2] = ["drain.", "log.level"];
 
+/// Why another config is not taken over: nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The certificates are no good.
+    #[error("the certificates are no good: {0}")]
+    Tls(#[from] TlsError),
+    /// There would be history, and no store that keeps it.
+    #[error(
+        "a namespace is to have history on disk, and the store in {folder} was not opened at the start, when none had: \
+         restart the server for it", folder = .0.display()
+    )]
+    NoStore(PathBuf),
+}
+
 /// What came of it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reloaded {
@@ -49,9 +64,12 @@ pub fn is_live(path: &str) -> bool {
 /// Takes over another config, which was `before`; certificates are read anew, whatever it says.
 ///
 /// # Errors
-/// [`TlsError`]: the certificates are no good, and nothing has changed.
-pub fn reload(site: &Site, before: &[Setting], gathered: Gathered) -> Result<Reloaded, TlsError> {
+/// [`ReloadError`]: nothing has changed.
+pub fn reload(site: &Site, before: &[Setting], gathered: Gathered) -> Result<Reloaded, ReloadError> {
     let Gathered { config: fresh, settings } = gathered;
+    if let Some(folder) = missing_store(site, &fresh) {
+        return Err(ReloadError::NoStore(folder));
+    }
     if let Some(tls) = &site.tls {
         tls.reload()?;
     }
@@ -62,22 +80,28 @@ pub fn reload(site: &Site, before: &[Setting], gathered: Gathered) -> Result<Rel
     {
         tracing::warn!(words, "the level of the log stays as it is");
     }
-    site.keyring.change(config.tokens.clone());
-    if config.keeps_history() && site.disk.is_none() && matches!(config.history, History::Disk { .. }) {
-        tracing::warn!("history is kept in memory alone: the store on disk is opened at the next start");
-    }
+    site.keyring.revoked().set_most(config.revocations);
+    let gone = site.keyring.change(config.tokens.as_deref());
     site.node.change(config.settings(), site.clock.now());
+    // Behind the change: whoever comes in by an old key meanwhile is among those who are told.
+    site.node.end_keys(gone);
     *site.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     let differing = differing(before, &settings).into_iter().map(str::to_owned);
     let (changed, waiting) = differing.partition(|path| is_live(path));
     Ok(Reloaded { changed, waiting, settings })
 }
 
+/// The folder of the store that the new config needs, and that this server did not open. Memory in its place would
+/// acknowledge what the next start does not know.
+fn missing_store(site: &Site, fresh: &Config) -> Option<PathBuf> {
+    match &site.config().history {
+        History::Disk { data, .. } if site.disk.is_none() && fresh.keeps_history() => Some(data.clone()),
+        History::Disk { .. } | History::Memory => None,
+    }
+}
+
 /// The new config, with what can't be changed as it was.
 fn merged(old: &Config, new: Config) -> Config {
-    let revoked = old.tokens.as_ref().map(|tokens| tokens.revoked.clone()).unwrap_or_default();
-    // What was revoked stays so. It was just read, so nobody else has it.
-    let tokens = new.tokens.and_then(Arc::into_inner).map(|tokens| Arc::new(tokens.that_know(revoked)));
     Config {
         origins: new.origins,
         api_keys: new.api_keys,
@@ -89,7 +113,8 @@ fn merged(old: &Config, new: Config) -> Config {
         times: new.times,
         handshake_ms: new.handshake_ms,
         body_ms: new.body_ms,
-        tokens,
+        tokens: new.tokens,
+        revocations: new.revocations,
         namespaces: new.namespaces,
         metrics_open: new.metrics_open,
         drain: new.drain,

@@ -1,6 +1,8 @@
 //! Looking at a store that no server has open, and saving what can be read of a damaged one.
 
 use std::fmt;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -113,7 +115,8 @@ pub fn repair(dir: &Path, salt: u64, now_ms: u64) -> Result<Repaired, OpenError>
     let old = segment::list(dir).map_err(io)?;
     let part = dir.join("repair");
     let _ = std::fs::remove_dir_all(&part);
-    std::fs::create_dir(&part).map_err(io)?;
+    let folder = |path: &Path| DirBuilder::new().mode(segment::FOLDER_MODE).create(path).map_err(io);
+    folder(&part)?;
     let next = old.last().map_or(1, |newest| newest + 1);
     let mut saved = save(dir, &part, &old, next, salt).map_err(io)?;
     for number in segment::list(&part).map_err(io)? {
@@ -121,7 +124,7 @@ pub fn repair(dir: &Path, salt: u64, now_ms: u64) -> Result<Repaired, OpenError>
     }
     segment::sync_dir(dir).map_err(io)?;
     let aside = dir.join(format!("damaged-{now_ms}"));
-    std::fs::create_dir(&aside).map_err(io)?;
+    folder(&aside)?;
     for number in old {
         std::fs::rename(segment::path(dir, number), segment::path(&aside, number)).map_err(io)?;
     }

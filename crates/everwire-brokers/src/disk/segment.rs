@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::batch::Place;
@@ -15,6 +16,10 @@ const COPY_BYTES: usize = 36;
 /// Bytes before the first batch.
 pub(super) const HEADER_BYTES: usize = 2 * COPY_BYTES;
 const SUFFIX: &str = "log";
+/// Messages are for whoever runs the server, and for nobody else of the machine.
+pub(super) const FILE_MODE: u32 = 0o600;
+/// The same for folders.
+pub(super) const FOLDER_MODE: u32 = 0o700;
 
 /// What the writer does to the segment that it appends to. Tests put a medium that fails between.
 pub trait Medium: Send {
@@ -133,7 +138,9 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<u32>> {
 pub(super) fn create(dir: &Path, header: Header) -> io::Result<File> {
     let path = path(dir, header.number);
     let made = (|| {
-        let mut file = OpenOptions::new().read(true).append(true).create_new(true).open(&path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create_new(true).mode(FILE_MODE);
+        let mut file = options.open(&path)?;
         file.write_all(&header.bytes())?;
         file.sync_all()?;
         sync_dir(dir)?;

@@ -1,5 +1,8 @@
 //! What a restart finds.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 use everwire_brokers::disk::{OpenError, Sync};
 
 use crate::rig::{Folder, Store, later, now, settings, with_id};
@@ -65,6 +68,20 @@ fn a_folder_belongs_to_one_process() {
     assert!(matches!(second.err(), Some(OpenError::Locked(_))));
     drop(store);
     Store::open(folder.path());
+}
+
+#[test]
+fn nobody_else_may_read_it() {
+    let folder = Folder::new();
+    let data = folder.path().join("made/with/it");
+    Store::open(&data).publish("room", "a");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode(&data), mode(data.parent().unwrap())], [0o700; 2]);
+    let files: Vec<_> = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 2, "a lock and a segment: {files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
 }
 
 #[test]

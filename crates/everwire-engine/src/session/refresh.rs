@@ -20,7 +20,8 @@ impl Session {
 
     /// Goes on with a new token. What others know of this session stays as it was when it connected.
     pub fn refresh(&mut self, fresh: Identity) {
-        let Identity { expires_at, permit, token_id, .. } = fresh;
-        self.identity = Identity { expires_at, permit, token_id, ..std::mem::take(&mut self.identity) };
+        let Identity { expires_at, permit, token_id, signed_by, .. } = fresh;
+        let before = std::mem::take(&mut self.identity);
+        self.identity = Identity { expires_at, permit, token_id, signed_by, ..before };
     }
 }

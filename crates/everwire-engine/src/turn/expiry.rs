@@ -14,6 +14,9 @@ use crate::time::Now;
 
 const REVOKED: &str = "the token for this channel was revoked; subscribe with another one";
 
+/// Of those that a key let in which is gone, so many are ended in a second.
+const ENDED_A_SECOND: u64 = 10_000;
+
 /// When a token that ends then has ended for everybody, on the clock that never jumps. The wall clock may be set
 /// meanwhile: whoever waits looks again.
 pub(super) fn over_ms(expires_at: u64, now: Now) -> u64 {
@@ -69,9 +72,11 @@ impl Turn {
 
     /// Remembers that a subscription hangs on a token of its own.
     pub(super) fn note_entrance(&mut self, slot: u32, key: HubKey, entrance: &Entrance, now: Now) {
-        let (expires_at, token_id) = (entrance.expires_at, entrance.token_id.clone());
+        let Entrance { expires_at, signed_by, .. } = *entrance;
+        let token_id = entrance.token_id.clone();
         if let Some(conn) = self.conn(slot) {
-            conn.entered.get_or_insert_default().push(Entered { key, ends: expires_at, token_id });
+            let entered = Entered { key, ends: expires_at, token_id, signed_by };
+            conn.entered.get_or_insert_default().push(entered);
         }
         if let Some(expires_at) = expires_at {
             self.arm_sooner(slot, over_ms(expires_at, now));
@@ -109,6 +114,41 @@ impl Turn {
         for key in keys {
             let revoked = |_: &str| Deny::new(ErrorCode::TokenInvalid, REVOKED);
             self.refuse_joining(key, waits_by, revoked, now);
+        }
+    }
+
+    /// Keys are good no more: what hangs on tokens that they signed ends as if those had, one after the other. A shard's
+    /// connections may all be among them, and to end them in one turn would hold up whatever else it does.
+    pub(super) fn end_keys(&mut self, keys: &[u32], now: Now) {
+        let mut ended = 0;
+        // Behind its end a token has its leeway, which is not meant here.
+        let mut sooner = |ends: &mut Option<u64>| {
+            let end = now.unix_ms.saturating_sub(LEEWAY_MS) + ended * 1_000 / ENDED_A_SECOND;
+            *ends = Some(ends.map_or(end, |told| told.min(end)));
+            ended += 1;
+            over_ms(end, now)
+        };
+        let mut due = Vec::new();
+        for (slot, conn) in (0u32..).zip(&mut self.conns) {
+            let Some(conn) = conn.as_deref_mut().filter(|conn| !conn.ended) else { continue };
+            let identity = &mut conn.session.identity;
+            if keys.contains(&identity.signed_by) {
+                due.push((slot, sooner(&mut identity.expires_at)));
+            }
+            for own in conn.entered.iter_mut().flat_map(|entered| entered.iter_mut()) {
+                if keys.contains(&own.signed_by) {
+                    due.push((slot, sooner(&mut own.ends)));
+                }
+            }
+        }
+        let waiting = self.joining.values_mut().flatten();
+        for entrance in waiting.filter_map(|joining| joining.ask.entrance.as_deref_mut()) {
+            if keys.contains(&entrance.signed_by) {
+                sooner(&mut entrance.expires_at);
+            }
+        }
+        for (slot, due_ms) in due {
+            self.arm_sooner(slot, due_ms);
         }
     }
 

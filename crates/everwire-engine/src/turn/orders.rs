@@ -62,7 +62,8 @@ impl Turn {
             return false;
         }
         let user = conn.session.identity.user.clone();
-        let entrance = Entrance { user, channel: channel.into(), expires_at: None, token_id: None };
+        let channel_of = channel.into();
+        let entrance = Entrance { user, channel: channel_of, expires_at: None, token_id: None, signed_by: 0 };
         let ask = SubscribeAsk {
             options: options.clone(),
             wanted,

@@ -24,7 +24,13 @@ impl Authority for Named {
     }
     fn check_entrance(&self, token: &str, _now: Now) -> Result<Entrance, (ErrorCode, String)> {
         let (id, channel) = token.split_once(' ').ok_or((ErrorCode::TokenInvalid, String::new()))?;
-        Ok(Entrance { user: None, channel: channel.into(), expires_at: None, token_id: Some(id.into()) })
+        Ok(Entrance {
+            user: None,
+            channel: channel.into(),
+            expires_at: None,
+            token_id: Some(id.into()),
+            signed_by: 0,
+        })
     }
 }
 

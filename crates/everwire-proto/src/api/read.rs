@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
     fn revoke(&mut self) -> Result<Revoke<'a>, Bad> {
         let expires_at = self.int("expires_at")?;
         match (self.text("user")?, self.text("token_id")?) {
-            (Some(user), _) => Ok(Revoke::User(user)),
+            (Some(user), _) => Ok(Revoke::User { user, expires_at }),
             (None, Some(id)) => Ok(Revoke::Token { id, expires_at }),
             (None, None) => Err(missing("user", "a string")),
         }

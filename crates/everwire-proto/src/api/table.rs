@@ -215,8 +215,9 @@ verbs! {
     Revoke "revoke" Revoke "Ends tokens: connections that have them are closed with 4001, and they are accepted no more."
         (&[may("user", NAME, "All tokens that this user was given up to now."),
            may("token_id", NAME, "The token with this `jti`."),
-           may("expires_at", COUNT, "When the token ends anyway, ms since 1970 UTC: it need not be remembered longer.")])
-        (Some(Choice { of: &["user", "token_id"], must: true })) -> "revoked" (&[]) or (&[LimitExceeded, NotAvailable]);
+           may("expires_at", COUNT, "When the token, or the last one of the user, ends anyway, ms since 1970 UTC: it is not remembered longer.")])
+        (Some(Choice { of: &["user", "token_id"], must: true })) -> "revoked" (&[])
+        or (&[LimitExceeded, NotAvailable, Overloaded]);
     Refresh "refresh" Refresh "Sets when connections end, which are told by a `refreshed` that is pushed, as if their tokens said so."
         (&[USER, BY_CLIENT, must("expires_at", COUNT, "When, ms since 1970 UTC.")])
         (WHOM) -> "refreshed" (&[MATCHED]) or (OF_SHARDS);

@@ -42,6 +42,9 @@ pub struct Claims {
     limits: Option<OwnLimits>,
     channels: Option<Vec<String>>,
     channel: Option<String>,
+    /// No claim: the number of the key that signed it.
+    #[serde(skip)]
+    signed_by: u32,
 }
 
 impl fmt::Debug for Claims {
@@ -127,6 +130,11 @@ impl Claims {
         Ok(())
     }
 
+    /// The same, signed by the key of this number.
+    pub(super) fn signed_by(self, signed_by: u32) -> Self {
+        Self { signed_by, ..self }
+    }
+
     /// The user.
     pub fn user(&self) -> Option<&str> {
         self.sub.as_deref()
@@ -163,15 +171,16 @@ impl Claims {
             info: self.info.as_ref().map(info).transpose()?,
             user: self.sub.map(Into::into),
             token_id: self.jti.map(Into::into),
+            signed_by: self.signed_by,
         })
     }
 
     /// A token for one channel.
     pub(super) fn entrance(self) -> Result<Entrance, Fault> {
-        let expires_at = self.expires_at();
+        let (expires_at, signed_by) = (self.expires_at(), self.signed_by);
         let token_id = self.token_id().map(Into::into);
-        let channel = self.channel.ok_or(Fault::ForConnect)?;
-        Ok(Entrance { user: self.sub.map(Into::into), channel: channel.into(), expires_at, token_id })
+        let channel = self.channel.ok_or(Fault::ForConnect)?.into();
+        Ok(Entrance { user: self.sub.map(Into::into), channel, expires_at, token_id, signed_by })
     }
 }
 

@@ -1,13 +1,13 @@
 //! Tokens that must not be accepted, each a bit away from one that is.
 
-use everwire_engine::ports::Authority as _;
+use everwire_engine::ports::{Authority as _, Identity};
 use everwire_engine::time::Now;
 use everwire_proto::codes::ErrorCode;
 
 use super::keys_of_tests::{
     EC_PUBLIC, ED_PUBLIC, OTHER_SECRET, RSA_PUBLIC, RSA_SHORT, SECRET, b64, forged, signature,
 };
-use super::{Algorithm, Demands, Fault, Key, Tokens};
+use super::{Algorithm, Demands, Fault, Key, Keyring, Revoked, Tokens};
 use Algorithm::{EdDsa, Es256, Hs256, Hs384, Hs512, Ps256, Rs256};
 
 const NOW: Now = Now { mono_ms: 5_000, unix_ms: 1_700_000_000_000 };
@@ -88,7 +88,8 @@ fn good_tokens_in_other_words() {
         assert!(tokens.identity(&token, NOW).is_ok(), "{token}");
     }
     let lax = Tokens::new(vec![key(None, Hs256)], Demands { exp_required: false, ..Demands::default() });
-    assert_eq!(lax.identity(&saying("{}"), NOW).unwrap(), everwire_engine::ports::Identity::default());
+    let nobody = Identity { signed_by: 1, ..Identity::default() };
+    assert_eq!(lax.identity(&saying("{}"), NOW).unwrap(), nobody);
 }
 
 fn bad_shapes() -> Vec<(String, Fault)> {
@@ -363,15 +364,41 @@ fn what_was_revoked_is_refused_and_what_came_after_is_not() {
     let at = |seconds: u64| Now { mono_ms: 0, unix_ms: seconds * 1_000 };
     let with = |more: &str| but("}", &format!(",{more}}}"));
     let (first, second) = (with(r#""jti":"t1""#), with(r#""jti":"t2","iat":1700000000"#));
-    tokens.revoked.token("t1", None, NOW).unwrap();
+    let _ = tokens.revoked.token("t1", None, NOW).unwrap();
     assert_eq!(tokens.identity(&first, NOW).unwrap_err(), Fault::Revoked);
     assert_eq!(tokens.check(&first, NOW).unwrap_err().0, ErrorCode::TokenInvalid);
     assert!(tokens.identity(&second, NOW).is_ok());
-    tokens.revoked.user("ann", NOW).unwrap();
+    let _ = tokens.revoked.user("ann", None, NOW).unwrap();
     assert_eq!(tokens.identity(&second, NOW).unwrap_err(), Fault::Revoked);
     assert_eq!(tokens.identity(&saying(GOOD), NOW).unwrap_err(), Fault::Revoked, "it may be old");
     assert!(tokens.identity(&with(r#""iat":1700000001"#), at(1_700_000_002)).is_ok());
     assert!(tokens.identity(&but("ann", "bob"), NOW).is_ok());
+    // When the last token of a user has ended anyway, nothing need be remembered; here one lives on.
+    let _ = tokens.revoked.user("bob", Some(NOW.unix_ms + 5_000), NOW).unwrap();
+    assert_eq!(tokens.identity(&but("ann", "bob"), NOW).unwrap_err(), Fault::Revoked);
+    assert!(tokens.identity(&but("ann", "bob"), at(1_700_000_007)).is_ok());
+}
+
+#[test]
+fn a_ring_knows_which_keys_are_gone_and_what_was_revoked() {
+    let key = |id: Option<&str>, secret: &str| Key::new(id, Hs256, secret.as_bytes()).unwrap();
+    let rsa = || Key::new(None, Algorithm::Rs256, RSA_PUBLIC.as_bytes()).unwrap();
+    let tokens = |keys| Tokens::new(keys, Demands::default());
+    let ring = Keyring::new(Some(&tokens(vec![key(None, SECRET), rsa()])), Revoked::default());
+    let by_first = ring.check(&saying(GOOD), NOW).unwrap().signed_by;
+    assert_eq!(by_first, 1);
+    let _ = ring.revoked().token("t1", None, NOW).unwrap();
+    // Another one comes first, and the old one gets an id: it is the same.
+    let gone = ring.change(Some(&tokens(vec![key(None, OTHER_SECRET), key(Some("old"), SECRET), rsa()])));
+    assert_eq!((gone, ring.check(&saying(GOOD), NOW).unwrap().signed_by), (vec![], by_first));
+    assert_eq!(ring.change(Some(&tokens(vec![key(None, OTHER_SECRET), rsa()]))), [by_first]);
+    assert!(ring.check(&saying(GOOD), NOW).is_err());
+    assert_eq!(ring.change(None), [3, 2]);
+    assert!(ring.check(&saying(GOOD), NOW).is_err());
+    // One that comes back is a new one: who came in by the old one has been told.
+    assert!(ring.change(Some(&tokens(vec![key(None, SECRET)]))).is_empty());
+    assert_eq!(ring.check(&saying(GOOD), NOW).unwrap().signed_by, 4);
+    assert!(ring.check(&but("}", r#","jti":"t1"}"#), NOW).is_err(), "what was revoked stays so");
 }
 
 #[test]

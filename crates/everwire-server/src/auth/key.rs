@@ -133,6 +133,20 @@ impl Key {
         self.algorithm
     }
 
+    /// Whether it is the same key, under whatever id.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let same = match (&self.material, &other.material) {
+            // What a secret makes of the same words tells it from others; it is not kept itself.
+            (Material::Secret(one), Material::Secret(other)) => {
+                let of = |key| hmac::sign(key, b"which key is this");
+                of(one).as_ref() == of(other).as_ref()
+            }
+            (Material::Public(_, one), Material::Public(_, other)) => one == other,
+            _ => false,
+        };
+        same && self.algorithm == other.algorithm
+    }
+
     /// Whether a token whose header says this may be signed by it.
     pub(super) fn may_have_signed(&self, algorithm: &str, id: Option<&str>) -> bool {
         let named = match (&self.id, id) {

@@ -49,8 +49,8 @@ fn depth(text: &[u8]) -> usize {
     deepest
 }
 
-/// The payload of a token that one of the keys signed. Nothing of the payload is looked at before.
-pub(super) fn verified(token: &str, keys: &[Key]) -> Result<Vec<u8>, Fault> {
+/// The payload of a token that one of the keys signed, and which. Nothing of the payload is looked at before.
+pub(super) fn verified(token: &str, keys: &[Key]) -> Result<(usize, Vec<u8>), Fault> {
     if token.len() > TOKEN_BYTES {
         return Err(Fault::TooLong);
     }
@@ -69,10 +69,13 @@ pub(super) fn verified(token: &str, keys: &[Key]) -> Result<Vec<u8>, Fault> {
     }
     let signature = decode(signature)?;
     let mut tried = false;
-    for key in keys.iter().filter(|key| key.may_have_signed(&header.alg, header.kid.as_deref())) {
+    for (at, key) in keys.iter().enumerate() {
+        if !key.may_have_signed(&header.alg, header.kid.as_deref()) {
+            continue;
+        }
         tried = true;
         if key.has_signed(signed.as_bytes(), &signature) {
-            return decode(payload);
+            return Ok((at, decode(payload)?));
         }
     }
     Err(if tried { Fault::Signature } else { Fault::NoKey })

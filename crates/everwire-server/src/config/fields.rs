@@ -107,7 +107,11 @@ pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
     root.section("log", doc, |log| read_log(log, &mut config.log));
     let doc = "The backend's tokens (JSON Web Tokens) say who a user is and what the user may do. Several keys are good at \
                once: to change a secret, add the new one, sign with it, and take the old one out when its last token has ended.";
-    root.optional("tokens", doc, |tokens| config.tokens = Some(Arc::new(read_tokens(tokens, beside))));
+    root.optional("tokens", doc, |tokens| {
+        let doc = "Revocations that are remembered; one is forgotten when its `expires_at` is over.";
+        tokens.number("revocations", doc, &mut config.revocations, 1..=10_000_000);
+        config.tokens = Some(Arc::new(read_tokens(tokens, beside)));
+    });
     read_namespaces(&mut root, beside, &mut config);
     (config, root.end())
 }

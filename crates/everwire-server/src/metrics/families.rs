@@ -126,6 +126,11 @@ fn now(site: &Site, shards: &Reading) -> Vec<Family> {
             site.node.addresses.count() as f64,
         ),
         gauge(
+            "everwire_revocations",
+            "Revoked tokens and users that are remembered",
+            site.keyring.revoked().count() as f64,
+        ),
+        gauge(
             "everwire_message_ids",
             "Message ids that are remembered in memory",
             site.node.shared.message_ids.load(Ordering::Relaxed) as f64,

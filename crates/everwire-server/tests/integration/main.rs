@@ -6,6 +6,7 @@
 mod wire;
 mod peer;
 mod world;
+mod secrets;
 mod process;
 mod reloaded;
 mod guarded;

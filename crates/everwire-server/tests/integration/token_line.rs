@@ -3,14 +3,83 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use everwire_client::Dial;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::guarded::{JSON, OLD_SECRET, SECRET, config, connect, guarded, token, until};
 use crate::peer::{Peer, dial};
 use crate::process::{Process, Scratch};
-use crate::wire::Wire;
-use crate::world::KEY;
+use crate::wire::{Wire, upgrade_lines};
+use crate::world::{KEY, World};
+
+const WRONG_KEYS: [&str; 2] = ["a-wrong-key-of-somebody-32-bytes", "another-wrong-key-behind-bearer-"];
+
+fn with_key(key: &str) -> String {
+    format!("{JSON}X-API-Key: {key}\r\n")
+}
+
+/// Tokens that come as a subprotocol, for a channel, and for a ticket; tickets. What was secret about it.
+fn by_other_doors(process: &Process, good: &str, bad: &[String]) -> Vec<String> {
+    let mut secrets = Vec::new();
+    for token in bad.iter().map(String::as_str).chain([good]) {
+        let bearer = URL_SAFE_NO_PAD.encode(token);
+        let protocols = vec!["everwire.v1".into(), format!("bearer.{bearer}")];
+        let mut peer = Peer::open_as(process.addr, "/ws", &Dial { protocols, ..dial() });
+        let answer = peer.ask(r#"{"type":"connect","id":1}"#);
+        assert_eq!(answer["type"] == "connected", token == good, "{answer}");
+        secrets.extend(answer["session"].as_str().map(str::to_owned));
+        secrets.push(bearer);
+        let mut peer = Peer::session(process.addr);
+        let subscribe = json!({ "type": "subscribe", "id": 2, "channel": "token:1", "token": token });
+        assert_eq!(peer.ask(&subscribe.to_string())["type"], "error");
+        let lines = format!("Authorization: Bearer {token}\r\n");
+        let (_, given) = World::http_at(process.addr, "POST", "/ticket", &lines, "");
+        let given: Value = serde_json::from_str(&given).unwrap();
+        let Some(ticket) = given["ticket"].as_str() else { continue };
+        let path = format!("/ws?ticket={ticket}");
+        assert_eq!(Peer::open(process.addr, &path).ask(r#"{"type":"ping","id":1}"#)["type"], "connected");
+        // The second time it is none.
+        let mut wire = Wire::dial(process.addr);
+        wire.raw(format!("{}\r\n", upgrade_lines(&path)).as_bytes());
+        wire.read_head();
+        assert_eq!(wire.status(), "401");
+        secrets.push(ticket.to_owned());
+    }
+    let own = token(Some("ann"), &json!({ "channel": "token:1" }));
+    let mut peer = Peer::open(process.addr, "/ws");
+    assert_eq!(peer.ask(&json!({ "type": "connect", "id": 1, "token": good }).to_string())["user"], "ann");
+    let subscribe = json!({ "type": "subscribe", "id": 2, "channel": "token:1", "token": own });
+    assert_eq!(peer.ask(&subscribe.to_string())["type"], "subscribed");
+    secrets.push(own.rsplit('.').next().unwrap().to_owned());
+    secrets
+}
+
+/// Keys and payloads of the API, good ones and others.
+fn by_the_backend(process: &Process, good: &str) {
+    let ask = |verb: &str, lines: &str, body: &str| {
+        World::http_at(process.addr, "POST", &format!("/api/{verb}"), lines, body).0
+    };
+    let payload =
+        r#"{"channel":"open:1","data":"payload-of-ann","message_id":"m","tags":{"k":"payload-of-ann"}}"#;
+    let bearer = format!("{JSON}Authorization: Bearer {}\r\n", WRONG_KEYS[1]);
+    for lines in [with_key(WRONG_KEYS[0]), bearer] {
+        assert!(ask("publish", &lines, payload).starts_with("http/1.1 401"));
+    }
+    let lines = with_key(KEY);
+    let broadcast = r#"{"channels":["open:1","nowhere:1"],"data":"payload-of-ann"}"#;
+    let batch = r#"{"publications":[{"channel":"open:1","data":"payload-of-ann"}]}"#;
+    let explain = json!({ "token": good, "channel": "open:1", "action": "publish" }).to_string();
+    for (verb, body) in
+        [("publish", payload), ("broadcast", broadcast), ("batch", batch), ("explain", &explain)]
+    {
+        assert!(ask(verb, &lines, body).starts_with("http/1.1 200"), "{verb}");
+    }
+    for body in [&payload[..60], r#"{"channel":"open:1","data":"payload-of-ann","payload-of-ann":1}x"#] {
+        assert!(ask("publish", &lines, body).starts_with("http/1.1 400"), "{body}");
+    }
+}
 
 #[test]
 fn a_log_of_everything_holds_no_secret() {
@@ -48,14 +117,11 @@ fn a_log_of_everything_holds_no_secret() {
     let mut wire = Wire::dial(process.addr);
     wire.raw(format!("GET /ws?token={good} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
     wire.read_head();
-    let body = json!({ "user": "ann" }).to_string();
-    let mut wire = Wire::dial(process.addr);
-    let head = format!(
-        "POST /api/revoke HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n{JSON}Content-Length: {}\r\n\r\n",
-        body.len()
-    );
-    wire.raw(format!("{head}{body}").as_bytes());
-    wire.read_head();
+    secrets.extend(by_other_doors(&process, &good, &bad));
+    by_the_backend(&process, &good);
+    secrets.extend(WRONG_KEYS.map(str::to_owned));
+    let revoked = World::http_at(process.addr, "POST", "/api/revoke", &with_key(KEY), r#"{"user":"ann"}"#);
+    assert!(revoked.0.starts_with("http/1.1 200"), "{revoked:?}");
     assert_eq!(peer.closed_with(), 4001);
     let log = process.log() + &process.banner;
     assert!(
