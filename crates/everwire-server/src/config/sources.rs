@@ -154,3 +154,7 @@ pub fn describe() -> Vec<Setting> {
     let (_, book) = read_root(Section::root(Table::new(), book), Path::new("everwire.toml"));
     book.settings
 }
+            io::ErrorKind::PermissionDenied => format!(
+                "the config file can't be read: {error}. Whoever runs this needs the right: under systemd that is the user \
+                 everwire, so `chown root:everwire` and `chmod 640` it, as `everwire init` says"
+            ),

@@ -262,6 +262,10 @@ fn dev_mode_shows_where_everything_is() {
         format!("  home   http://localhost:{port}/"),
         format!("  chat   http://localhost:{port}/demos/chat"),
         format!("  socket ws://localhost:{port}/ws"),
+    let owned = format!("install -D -o root -g everwire -m 640 {config} /etc/everwire/everwire.toml");
+    assert!(text(&output).contains(&owned), "{}", text(&output));
+    let unit = std::fs::read_to_string(dir.join("everwire.service")).unwrap();
+    assert_eq!(unit, include_str!("../../../../deploy/everwire.service"));
         format!("  echo   ws://localhost:{port}/echo"),
         format!("  API    http://localhost:{port}/api/publish"),
     ] {
