@@ -182,6 +182,39 @@ fn the_documents_are_those_of_the_settings() {
             template(&settings, &[]),
         ),
         (
+/// What Kubernetes tells of a service named everwire is nobody's wish; anything else that begins so is a mistake.
+#[test]
+fn what_kubernetes_sets_is_no_setting() {
+    let of_kubernetes = [
+        ("EVERWIRE_SERVICE_HOST", "10.0.0.7"),
+        ("EVERWIRE_SERVICE_PORT", "8765"),
+        ("EVERWIRE_SERVICE_PORT_WS", "8765"),
+        ("EVERWIRE_PORT", "tcp://10.0.0.7:8765"),
+        ("EVERWIRE_PORT_8765_TCP", "tcp://10.0.0.7:8765"),
+        ("EVERWIRE_PORT_8765_TCP_PROTO", "tcp"),
+        ("EVERWIRE_PORT_8765_TCP_PORT", "8765"),
+        ("EVERWIRE_PORT_8765_TCP_ADDR", "10.0.0.7"),
+        ("EVERWIRE_METRICS_SERVICE_HOST", "fd00::7"),
+        ("EVERWIRE_METRICS_SERVICE_PORT", "9090"),
+        ("EVERWIRE_METRICS_PORT", "tcp://[fd00::7]:9090"),
+        ("EVERWIRE_METRICS_PORT_9090_TCP_ADDR", "fd00::7"),
+    ];
+    assert!(gathered("", &of_kubernetes, &[]).is_ok(), "{}", faults("", &of_kubernetes, &[]));
+    for (name, value) in [
+        ("EVERWIRE_PORT", "8765"),
+        ("EVERWIRE_SERVICE_HOST", "everwire.example.com"),
+        ("EVERWIRE_SERVICE_PORT", "many"),
+        ("EVERWIRE_SERVICE", "10.0.0.7"),
+        ("EVERWIRE_PORT_8765", "tcp://10.0.0.7:8765"),
+        ("EVERWIRE_PORT_8765_TCP_NAME", "ws"),
+        ("EVERWIRE_PORT_MANY_TCP_PORT", "8765"),
+        ("EVERWIRE_LIMITS__PORT", "tcp://10.0.0.7:8765"),
+        ("EVERWIRE_LIMITS__SERVICE_PORT", "1"),
+    ] {
+        assert!(faults("", &[(name, value)], &[]).starts_with(&format!("{name}: ")), "{name}={value}");
+    }
+}
+
             "everwire.schema.json",
             include_str!("../../../../docs/everwire.schema.json"),
             format!("{:#}\n", schema(&settings)),
