@@ -5,11 +5,11 @@ use std::path::Path;
 use everwire_engine::name::ChannelName;
 use everwire_proto::api::{Grant, MOST_ITEMS};
 
+use super::fields::read_listen;
 use super::section::Section;
 use super::tokens::bytes_of;
 use super::value::Written;
 use super::{ApiKey, Config};
-use crate::listen::NoAddress;
 
 /// A key shorter than this can be guessed by who tries long enough.
 const KEY_BYTES: usize = 32;
@@ -127,16 +127,12 @@ fn read_channels(table: &mut Section) -> Vec<String> {
     channels
 }
 
-/// Reads `[api]`.
-pub(super) fn read_api(root: &mut Section, config: &mut Config) {
+/// Reads `[api]`; the place of a listener that can be reached from elsewhere.
+pub(super) fn read_api(root: &mut Section, config: &mut Config) -> Option<Written> {
+    let mut open = None;
     root.section("api", "The HTTP API.", |api| {
         let doc = "Addresses of its own, such as `127.0.0.1:8766`; all others are 404 to it then.";
-        for (address, place) in api.texts("listen", doc, "[]") {
-            match address.parse() {
-                Ok(at) => config.api_listen.push(at),
-                Err(error) => api.fault("listen", place, NoAddress::to_string(&error)),
-            }
-        }
+        (config.api_listen, open) = read_listen(api, doc, "[]");
         let limits = &mut config.api_limits;
         let most = MOST_ITEMS as u64;
         api.number(
@@ -159,6 +155,7 @@ mod tests {
         // Cargo sets it for every test, and it is long enough.
         let text = "api_keys = [\"0123456789abcdef\", { key = \"fedcba9876543210\", rights = [\"publish\"], channels = [\"chat:*\"] }, \
                     { key_env = \"CARGO_PKG_DESCRIPTION\" }]\n[api]\nlisten = [\"127.0.0.1:0\"]\nitems = 5\nbody_bytes = 0x10000\n";
+    open
         let config = Config::read("f", text).unwrap();
         let [all, some, env] = config.api_keys.as_slice() else { panic!("{config:?}") };
         assert!(all.matches(b"0123456789abcdef") && all.grants(Grant::Info) && all.is_for("x"));

@@ -132,10 +132,20 @@ fn what_is_insecure_is_refused_unless_it_is_meant() {
         ("api_keys = [\"0123456789abcdef\"]\n", "f:1: api_keys: a key has at least 32 characters"),
         (anyone, "f:2: namespaces.chat.access.publish: so anybody who reaches the server can speak"),
     ] {
+        ("[api]\nlisten = [\"0.0.0.0:80\"]\n", "f:2: api.listen: other machines reach this address"),
+        ("[metrics]\nlisten = [\"0.0.0.0:80\"]\n", "f:2: metrics.listen: other machines reach this address"),
+        (
+            "[metrics]\nlisten = [\"[::]:80\"]\n[tls]\ncert_file = \"c\"\nkey_file = \"k\"\n",
+            "f:2: metrics.listen: other machines reach this address, and it has no TLS, not even with [tls]",
+        ),
         assert!(faults(text, &[], &[]).starts_with(fault), "{text}: {}", faults(text, &[], &[]));
         assert!(Config::read("f", text).is_ok(), "{text}");
     }
-    assert!(gathered("tls = \"proxy\"\nlisten = [\"0.0.0.0:80\"]\n", &[], &[]).is_ok());
+    let proxy = "tls = \"proxy\"\nlisten = [\"0.0.0.0:80\"]\n";
+    assert!(gathered(proxy, &[], &[]).is_ok());
+    let all = format!("{proxy}[api]\nlisten = [\"0.0.0.0:81\"]\n[metrics]\nlisten = [\"0.0.0.0:82\"]\n");
+    assert!(gathered(&all, &[], &[]).is_ok());
+    assert!(gathered("[metrics]\nlisten = [\"127.0.0.1:80\", \"localhost:1\"]\n", &[], &[]).is_ok());
     assert!(gathered("listen = [\"127.0.0.1:80\", \"localhost:1\"]\n", &[], &[]).is_ok());
     let example = "api_keys = [\"change-me-0123456789abcdef0123456789\"]\n";
     assert!(Config::read("f", example).unwrap_err().to_string().contains("everybody knows"));
