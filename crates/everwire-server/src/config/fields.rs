@@ -27,6 +27,8 @@ const U32: u64 = u32::MAX as u64;
 const SECOND: u64 = 1_000;
 pub(super) const DAY: u64 = 86_400 * SECOND;
 const KIB: u64 = 1 << 10;
+/// The most that a config may allow a message to have.
+pub(super) const MESSAGE_BYTES: u64 = 16 << 20;
 const GIB: u64 = 1 << 30;
 
 /// Serve mode with an empty file: nothing is allowed.
@@ -57,7 +59,6 @@ pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
     let open = listen(&mut root, &mut config);
     read_proxies(&mut root, &mut config);
     origins(&mut root, &mut config);
-    read_keys(&mut root, beside, &mut config.api_keys);
     root.flag(
         "connect_required",
         "The first command must be `connect`, with a token.",
@@ -80,6 +81,8 @@ pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
         &mut config.pages,
     );
     root.number("shards", "Threads that serve sockets; 0: one per core.", &mut config.shards, 0..=1_024);
+    // Last of what stands in no table: a head of its own may follow.
+    read_keys(&mut root, beside, &mut config.api_keys);
     let open_api = read_api(&mut root, &mut config);
     read_tls(&mut root, beside, &mut config);
     root.section("limits", "Limits of each connection.", |limits| read_limits(limits, &mut config));
@@ -293,7 +296,7 @@ fn read_limits(section: &mut Section, config: &mut Config) {
         "message_bytes",
         "The largest message, either way.",
         &mut limits.message_bytes,
-        KIB..=16 << 20,
+        KIB..=MESSAGE_BYTES,
     );
     section.number("channels", "Channels at once.", &mut limits.channels, 1..=100_000);
     let doc = "Commands a second; who sends more is not read until it is allowed again.";

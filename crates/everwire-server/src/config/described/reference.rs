@@ -41,10 +41,10 @@ pub fn reference(settings: &[Setting]) -> String {
             continue;
         }
         if table.as_deref() != Some(above) {
-            let name = if above.is_empty() {
-                "Without a table".to_owned()
-            } else {
-                format!("`[{above}]`, the rest")
+            let name = match above.strip_suffix("[]") {
+                _ if above.is_empty() => "Without a table".to_owned(),
+                Some(list) => format!("`[[{list}]]`"),
+                None => format!("`[{above}]`, the rest"),
             };
             let _ = write!(text, "\n## {name}\n{COLUMNS}");
             table = Some(above.to_owned());
