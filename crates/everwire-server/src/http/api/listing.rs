@@ -39,10 +39,10 @@ struct Known {
 
 impl Known {
     fn of(cell: &Cell, disk: Option<&Disk>) -> Self {
-        let counts = cell.options.presence.then(|| cell.presence_summary());
+        let counts = cell.has_presence().then(|| cell.presence_summary());
         // A cell that nobody listens to does not know how far its stream has got; the store does.
         let known = cell.is_live() || !cell.is_foreign();
-        let position = cell.options.history.and_then(|_| match disk {
+        let position = cell.keeps_history().then_some(disk).and_then(|disk| match disk {
             Some(disk) if !known => disk.top(cell.name.as_str()),
             _ => known.then(|| cell.top()),
         });
