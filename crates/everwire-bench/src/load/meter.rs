@@ -161,6 +161,7 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::gauge::Door;
     use crate::load::plan::{Kind, sample};
     use std::net::SocketAddr;
 
