@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use everwire_engine::permit::Right;
-use everwire_engine::ports::Identity;
 use everwire_engine::time::Now;
 use serde_json::{Map, Value, json};
 
 use crate::auth::{self, TOKEN_BYTES, Tokens, Wanted};
 use crate::config::Config;
-use crate::verdict::{Verdict, verdict};
+use crate::verdict::{Holder, Verdict, verdict};
 
 /// What to do with a token.
 #[derive(Debug, Subcommand)]
@@ -257,35 +256,36 @@ impl Explain {
             Ok(config) => config,
             Err(told) => return told,
         };
-        match self.identity(&config, now) {
-            Ok(identity) => self.explain(&config, &identity),
+        match self.holder(&config, now) {
+            Ok(holder) => self.explain(&config, &holder),
             Err(told) => told,
         }
     }
 
-    fn identity(&self, config: &Config, now: Now) -> Result<Identity, Told> {
-        let Some(token) = &self.token else { return Ok(Identity::default()) };
+    fn holder(&self, config: &Config, now: Now) -> Result<Holder, Told> {
+        let Some(token) = &self.token else { return Ok(Holder::default()) };
         let token = token_of(Some(token.as_str()).filter(|token| *token != "-"))?;
-        let identity = tokens_of(config)?.identity(&token, now);
-        identity.map_err(|fault| Told::No(format!("denied: the token is refused: {fault}")))
+        let holder = Holder::of(tokens_of(config)?, &token, now);
+        holder.map_err(|fault| Told::No(format!("denied: the token is refused: {fault}")))
     }
 
-    fn explain(&self, config: &Config, identity: &Identity) -> Told {
+    fn explain(&self, config: &Config, holder: &Holder) -> Told {
         let rules = (&config.namespaces, config.connect_required);
-        let who = (identity, self.token.is_some());
-        let (ruling, rule) = match verdict(rules, who, &self.channel, self.action) {
+        let who = (holder, self.token.is_some());
+        let (admits, because, rule) = match verdict(rules, who, &self.channel, self.action) {
             Verdict::Refused(code, words) => return Told::No(format!("denied: {}: {words}", code.as_str())),
-            Verdict::Ruled(ruling, rule) => (ruling, rule),
+            Verdict::Ruled(ruling, rule) => (ruling.admits(), ruling.to_string(), rule),
+            Verdict::Entered => (true, Verdict::ENTERED.to_owned(), None),
         };
-        let verdict = if ruling.admits() { "allowed" } else { "denied" };
-        let who =
-            identity.user.as_deref().map_or("an anonymous client".to_owned(), |user| format!("user {user}"));
+        let verdict = if admits { "allowed" } else { "denied" };
+        let user = holder.identity.user.as_deref();
+        let who = user.map_or("an anonymous client".to_owned(), |user| format!("user {user}"));
         let mut words =
-            format!("{verdict}: {who}, {} {}\n  because   {ruling}", self.action.phrase(), self.channel);
+            format!("{verdict}: {who}, {} {}\n  because   {because}", self.action.phrase(), self.channel);
         if let Some(rule) = rule {
             let _ = write!(words, "\n  rule      {rule}");
         }
-        if ruling.admits() { Told::Yes(words) } else { Told::No(words) }
+        if admits { Told::Yes(words) } else { Told::No(words) }
     }
 }
 

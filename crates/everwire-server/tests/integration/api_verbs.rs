@@ -210,6 +210,7 @@ fn an_explanation_names_the_rule() {
     let allow = json!({ "allow": { "token:*": ["publish"] } });
     let ann = token(Some("ann"), &allow);
     let (_, spoilt) = ann.split_at(5);
+    let guest = token(None, &json!({ "channel": "token:1" }));
     for (who, channel, action, allowed, told) in [
         (json!({}), "open:1", "publish", true, "anyone"),
         (json!({}), "deny:1", "publish", false, "deny"),
@@ -221,6 +222,8 @@ fn an_explanation_names_the_rule() {
         (json!({ "token": ann }), "user:ann", "subscribe", true, "this user's own"),
         (json!({ "token": ann }), "user:bob", "subscribe", false, "another user's"),
         (json!({ "token": spoilt }), "open:1", "publish", false, "the token is refused: "),
+        (json!({ "token": guest }), "token:1", "subscribe", true, "the token is for this channel"),
+        (json!({ "token": guest }), "open:1", "subscribe", false, "for no other channel"),
         (json!({}), "nowhere:1", "publish", false, "no namespace"),
         (json!({}), "a b", "publish", false, "white space"),
     ] {

@@ -191,7 +191,9 @@ fn an_operator_learns_which_rule_decides() {
         ("user:ann", "history", Some(&token), 0, "this user's own"),
         ("user:bob", "history", Some(&token), 1, "another user's"),
         ("other:1", "history", Some(&token), 1, "unknown_channel"),
-        ("token:1", "history", Some(&entrance), 1, "it is for `subscribe`, not for `connect`"),
+        ("token:1", "subscribe", Some(&entrance), 0, "the token is for this channel"),
+        ("token:1", "history", Some(&entrance), 1, "for `subscribe` alone"),
+        ("token:2", "subscribe", Some(&entrance), 1, "the token is for token:1, and for no other channel"),
     ] {
         let mut args = vec!["explain", "--config", path, "--channel", channel, "--action", action];
         args.extend(token.iter().flat_map(|token| ["--token", token.as_str()]));
