@@ -133,17 +133,17 @@ fn explain(url: &str, address: &Address, error: ConnectError) -> anyhow::Error {
             anyhow!("there is no WebSocket at {url}: the path {path} answered {status}{said}.{hint}")
         }
         ConnectError::Io(error) if is_of_trust(&error) => anyhow!(
-            "{url}: {error}: the certificate is not one that this machine trusts; name the file (PEM) of who signed it by --ca"
+            "{url}: {error}. This machine does not trust the certificate: name the file (PEM) of who signed it by --ca, and the host as \
+             the certificate does"
         ),
         other => anyhow!("{url}: {other}"),
     }
 }
 
-/// Whether TLS does not know who signed the server's certificate.
+/// Whether TLS takes the server's certificate for none that it may trust.
 fn is_of_trust(error: &std::io::Error) -> bool {
-    use rustls::{CertificateError, Error};
-    let tls = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
-    matches!(tls, Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)))
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Why a connection could not even begin.
