@@ -158,7 +158,9 @@ function without({ mode, demo, echo }) {
 
 /** @param {any} stats */
 function show({ version, uptime_ms, connections, channels, messages, mode, addresses = {} }) {
-  at('what').textContent = `Everwire ${version}, ${mode} mode, ${since(uptime_ms)}`;
+  // Who has no key is told no figures, but in dev mode.
+  const up = uptime_ms === undefined ? '' : `, ${since(uptime_ms)}`;
+  at('what').textContent = `Everwire ${version}, ${mode} mode${up}`;
   fact('version', version);
   fact('connections', connections?.toLocaleString('en'));
   fact('channels', channels?.toLocaleString('en'));

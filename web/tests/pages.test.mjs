@@ -111,6 +111,9 @@ test('home: the lines that switch it on do so', async () => {
   await a.page.click('#key');
   await shows(a.page, '#tape li .who', 'you');
   await a.page.locator('#elsewhere-serve').waitFor();
+  // Figures are for whoever has a key.
+  await shows(a.page, '#what', /^Everwire \d+\.\d+\.\d+, serve mode$/);
+  assert.ok(await a.page.locator('[data-fact="connections"]').isHidden());
   assert.deepEqual(a.faults, []);
   await a.close();
   assert.equal(await other.stop(), 0);

@@ -19,7 +19,7 @@ use crate::load::compare;
 use crate::load::outcome::Outcome;
 use crate::load::perform::perform as measure;
 use crate::load::plan::Kind;
-use crate::load::{report, table, yardstick};
+use crate::load::{report, secrets, table, yardstick};
 use crate::machine;
 
 /// What to measure.
@@ -193,6 +193,7 @@ fn load(kind: Kind, options: &Options) -> Result<bool> {
     signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGINT, 130, stop.clone())?;
     signal_hook::flag::register(signal_hook::consts::SIGINT, stop.clone())?;
     let mut outcome = measure(&job, command_line(), stop)?;
+    outcome.plan.url = secrets::text(&outcome.plan.url);
     outcome.asserts = options.assert.iter().map(|assertion| assertion.judge(&outcome)).collect();
     let table = table::render(&outcome);
     let json = serde_json::to_string_pretty(&outcome)?;
@@ -217,9 +218,9 @@ fn load(kind: Kind, options: &Options) -> Result<bool> {
     Ok(outcome.broken.is_none() && outcome.asserts.iter().all(|verdict| verdict.held))
 }
 
-/// As it was typed, as far as a shell's quotes can be guessed.
+/// As it was typed, as far as a shell's quotes can be guessed, but for secrets.
 fn command_line() -> String {
-    let mut words: Vec<_> = std::env::args().collect();
+    let mut words = secrets::command(&std::env::args().collect::<Vec<_>>());
     if let Some(first) = words.first_mut() {
         *first =
             Path::new(first).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());

@@ -9,6 +9,7 @@ pub mod sequence;
 pub mod plan;
 pub mod tally;
 pub mod listener;
+pub mod secrets;
 pub mod gauge;
 pub mod target;
 pub mod outcome;

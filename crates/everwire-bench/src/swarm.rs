@@ -1,5 +1,6 @@
 //! Many WebSockets in one thread: an epoll loop that opens them, keeps a few bytes for each, and tells what they hear.
 
+mod wire;
 mod dial;
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -7,13 +8,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use everwire_proto::ws::{Opcode, write_masked_frame};
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 pub use self::dial::Upgrade;
+pub use self::wire::Seal;
 
 use self::dial::Dialing;
+use self::wire::Wire;
 use crate::clock::now_ns;
 use crate::frames::{self, Frame};
 
@@ -38,6 +40,8 @@ pub enum Heard<'a> {
 pub enum Opening {
     /// With an upgrade to WebSocket.
     WebSocket(Upgrade),
+    /// The same over TLS.
+    Sealed(Upgrade, Seal),
     /// With frames at once: a floor program knows no HTTP.
     Bare,
 }
@@ -51,7 +55,7 @@ enum Phase {
 
 #[derive(Debug)]
 struct Conn {
-    stream: TcpStream,
+    stream: Wire,
     phase: Phase,
     /// A frame that is not whole yet.
     partial: Vec<u8>,
@@ -126,10 +130,19 @@ impl Swarm {
             self.free.push(number);
             return Err(error);
         }
-        let dialing = Dialing::new(match opening {
-            Opening::WebSocket(upgrade) => Some(upgrade),
-            Opening::Bare => None,
-        });
+        let (upgrade, seal) = match opening {
+            Opening::WebSocket(upgrade) => (Some(upgrade), None),
+            Opening::Sealed(upgrade, seal) => (Some(upgrade), Some(seal)),
+            Opening::Bare => (None, None),
+        };
+        let stream = match Wire::new(stream, seal) {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.free.push(number);
+                return Err(error);
+            }
+        };
+        let dialing = Dialing::new(upgrade);
         let phase = Phase::Dialing(Box::new(dialing));
         let (partial, unsent) = (Vec::new(), Vec::new());
         self.conns[number] =
@@ -265,7 +278,8 @@ impl Swarm {
             if matches!(conn.phase, Phase::Dialing(_)) {
                 self.step(number, ear);
             } else {
-                if event.is_writable() && !conn.unsent.is_empty() {
+                if event.is_writable() {
+                    conn.stream.push();
                     self.write_unsent(number);
                 }
                 self.read(number, ear);
@@ -344,7 +358,8 @@ impl Swarm {
                     ear(self, number, Heard::Closed("it ended".to_owned()));
                 }
                 Ok(n) => {
-                    conn.readable = conn.ended || start + n == buffer.len();
+                    let more = start + n == buffer.len() || !conn.stream.is_drained_by_short_reads();
+                    conn.readable = conn.ended || more;
                     conn.partial.clear();
                     self.take(number, &buffer[..start + n], ear);
                 }

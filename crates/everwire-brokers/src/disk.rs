@@ -40,6 +40,7 @@ use everwire_engine::ports::{Ask, Asked, Broker, Caps, Ticket};
 use everwire_engine::time::{Entropy, Now};
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::ids::Epoch;
+use everwire_proto::position::Position;
 
 use self::index::{Index, Keep};
 use self::journal::Journal;
@@ -92,6 +93,9 @@ pub const SEGMENT_BYTES: u64 = 64 << 20;
 /// So many reads wait for their turn; above it pages of history are refused, and channels that begin wait longer.
 const JOBS: usize = 16_384;
 
+/// A list of channels looks at so many of them at a time: the writer waits meanwhile.
+const LOOKED_AT: usize = 10_000;
+
 /// The disk broker.
 pub struct Disk {
     answers: Answers,
@@ -99,6 +103,7 @@ pub struct Disk {
     queue: Arc<Queue>,
     pulse: Arc<Pulse>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    index: Arc<Mutex<Index>>,
     /// What a start found.
     pub start: Start,
     /// Held as long as the store is open.
@@ -160,10 +165,11 @@ impl Disk {
         let (index, journal, start) = begin(dir, &settings, recovered, &*entropy, wrap, &pulse)
             .map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
         let queue = Arc::new(Queue::default());
-        let threads = spawn(dir, &settings, index, journal, &queue, &pulse, &answers, &entropy, now)
+        let index = Arc::new(Mutex::new(index));
+        let threads = spawn(dir, &settings, &index, journal, &queue, &pulse, &answers, &entropy, now)
             .map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
         let threads = Mutex::new(threads);
-        Ok(Arc::new(Self { answers, entropy, queue, pulse, threads, start, _lock: lock }))
+        Ok(Arc::new(Self { answers, entropy, queue, pulse, threads, index, start, _lock: lock }))
     }
 
     /// Why messages can't be stored now; `None`: they can.
@@ -174,6 +180,23 @@ impl Disk {
     /// What it holds and does.
     pub fn figures(&self) -> Figures {
         self.pulse.figures(self.queue.waiting())
+    }
+
+    /// Where a channel has got to, as it is stored; `None`: nothing is stored of it.
+    pub fn top(&self, channel: &str) -> Option<Position> {
+        reader::lock(&self.index).top(channel)
+    }
+
+    /// Channels of which something is stored and that `wanted` takes, at most `most`, with where they have got to; `from` is
+    /// 0, or where the page before says that it goes on. A page that has fewer may have a next one: so many are looked at
+    /// as do not hold up the writer. What comes or goes meanwhile may be in it or not.
+    pub fn channels(
+        &self,
+        from: usize,
+        most: usize,
+        wanted: impl FnMut(&ChannelName) -> bool,
+    ) -> (Vec<(ChannelName, Position)>, Option<usize>) {
+        reader::lock(&self.index).list(from, most, LOOKED_AT, wanted)
     }
 
     /// Stores what waits, ends the log in order, and returns when all is on the medium. What is asked after this is
@@ -275,7 +298,7 @@ fn begin(
 fn spawn(
     dir: &Path,
     settings: &Settings,
-    index: Index,
+    index: &Arc<Mutex<Index>>,
     journal: Journal,
     queue: &Arc<Queue>,
     pulse: &Arc<Pulse>,
@@ -283,7 +306,6 @@ fn spawn(
     entropy: &Arc<dyn Entropy>,
     now: Now,
 ) -> io::Result<Vec<JoinHandle<()>>> {
-    let index = Arc::new(Mutex::new(index));
     let (jobs, to_read) = mpsc::sync_channel(JOBS);
     // One at a time.
     let (reclaim, to_empty) = mpsc::sync_channel(1);
@@ -291,7 +313,7 @@ fn spawn(
     let reclaimer = Reclaimer { dir: dir.to_owned(), index: index.clone(), queue: queue.clone() };
     let writer = Writer::new(Parts {
         queue: queue.clone(),
-        index,
+        index: index.clone(),
         answers: answers.clone(),
         jobs,
         reclaim,

@@ -32,3 +32,4 @@ pub use self::address::Address;
 pub use self::client::{Client, Options, Ticket};
 pub use self::error::{ConnectError, Denied, TalkError};
 pub use self::socket::{Dial, Message, Socket};
+pub use self::wire::trusting;

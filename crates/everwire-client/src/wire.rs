@@ -19,10 +19,7 @@ pub(crate) enum Wire {
 impl Wire {
     /// TLS to this host over `stream`; the handshake itself is made by the first bytes.
     pub(crate) fn sealed(stream: TcpStream, host: &str, trust: Option<&Path>) -> io::Result<Self> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config =
-            config.map_err(io::Error::other)?.with_root_certificates(roots(trust)?).with_no_client_auth();
+        let config = trusting(trust)?;
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let client = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
         Ok(Self::Sealed(Box::new(StreamOwned::new(client, stream))))
@@ -44,6 +41,16 @@ impl Wire {
         }
         let _ = self.tcp().shutdown(Shutdown::Write);
     }
+}
+
+/// TLS of a client that trusts the system's list, or the certificates in a file (PEM) alone.
+///
+/// # Errors
+/// The file can't be read, or the system has no list.
+pub fn trusting(trust: Option<&Path>) -> io::Result<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(config.map_err(io::Error::other)?.with_root_certificates(roots(trust)?).with_no_client_auth())
 }
 
 /// Whom to trust: the system's list, or the certificates in a file alone.

@@ -63,7 +63,7 @@ pub fn banner(config: &Config, addrs: &[SocketAddr], warnings: &[String], ready_
         }
         match config.api_listen.first() {
             None => line("API", &format!("{}/publish", at.api)),
-            Some(place) => line("API", &format!("http://{place}/api/publish")),
+            Some(listener) => line("API", &api_at(config.place(), listener)),
         }
         if config.mode == Mode::Dev
             && let Some(key) = config.api_keys.first()
@@ -93,6 +93,16 @@ pub fn banner(config: &Config, addrs: &[SocketAddr], warnings: &[String], ready_
     }
     let _ = writeln!(text, "  ready in {ready_ms} ms; Ctrl-C stops it");
     text
+}
+
+/// Where a backend publishes, if the API has a listener of its own. A Unix socket never speaks TLS, and has no address.
+fn api_at(place: Place<'_>, listener: &Listen) -> String {
+    match listener {
+        Listen::Unix(_) | Listen::Inherited(_) => format!("{}/api/publish at {listener}", place.base_path),
+        Listen::At(_) | Listen::BothLoopbacks(_) => {
+            format!("{}/publish", Addresses::at(place, &listener.to_string()).api)
+        }
+    }
 }
 
 /// What the operator should know of the way it runs.
@@ -161,6 +171,17 @@ mod tests {
             (below.home.as_str(), below.ws.as_str()),
             ("https://x.example/realtime/", "wss://x.example/realtime/ws")
         );
+    }
+
+    #[test]
+    fn the_listener_of_the_api_has_an_address_too() {
+        for (tls, listen, told) in [
+            (false, "127.0.0.1:1", "http://127.0.0.1:1/r/api/publish"),
+            (true, "localhost:1", "https://localhost:1/r/api/publish"),
+            (true, "unix:/run/x.sock", "/r/api/publish at unix:/run/x.sock"),
+        ] {
+            assert_eq!(api_at(Place { tls, base_path: "/r" }, &listen.parse().unwrap()), told);
+        }
     }
 
     #[test]

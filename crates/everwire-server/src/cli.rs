@@ -3,6 +3,7 @@
 mod token;
 mod config;
 mod init;
+mod ports;
 mod doctor;
 
 use std::ffi::OsString;

@@ -52,6 +52,12 @@ pub struct Options {
     /// A line for each upgrade, such as 'Authorization: Bearer KEY'. May be repeated
     #[arg(long, value_name = "NAME: VALUE", value_parser = header, help_heading = "Target")]
     pub header: Vec<(String, String)>,
+    /// With wss://: trust the certificates in this file (PEM) instead of the system's list
+    #[arg(long, value_name = "FILE", help_heading = "Target")]
+    pub ca: Option<PathBuf>,
+    /// The API key for the server's /metrics, where its process is not seen here; without it, an Authorization or X-API-Key of --header
+    #[arg(long, value_name = "KEY", value_parser = key, help_heading = "Target")]
+    pub metrics_key: Option<String>,
     /// A source address, such as 127.0.0.2; several are taken in turn, each with its own ports
     #[arg(long, value_name = "ADDR", help_heading = "Target")]
     pub source: Vec<IpAddr>,
@@ -147,6 +153,10 @@ pub struct Job {
     pub channel: String,
     /// Lines for each upgrade.
     pub headers: Vec<(String, String)>,
+    /// Whose certificates are trusted, instead of the system's list.
+    pub ca: Option<PathBuf>,
+    /// Lines for `/metrics`.
+    pub metrics_headers: Vec<(String, String)>,
     /// The server's processes, if they were named.
     pub pids: Vec<u32>,
     /// What was seen beforehand.
@@ -215,9 +225,21 @@ impl Options {
             dialect,
             channel: format!("{}-{}", self.channel, std::process::id()),
             headers: self.header.clone(),
+            ca: self.ca.clone(),
+            metrics_headers: self.metrics_headers(),
             pids: self.pid.clone(),
             warnings,
         })
+    }
+
+    /// What says to `/metrics` who asks.
+    fn metrics_headers(&self) -> Vec<(String, String)> {
+        let says_who =
+            |name: &str| ["authorization", "x-api-key"].iter().any(|known| name.eq_ignore_ascii_case(known));
+        match &self.metrics_key {
+            Some(key) => vec![("Authorization".to_owned(), format!("Bearer {key}"))],
+            None => self.header.iter().filter(|(name, _)| says_who(name)).cloned().collect(),
+        }
     }
 
     /// The protocol with what the templates change, and its name for the report.
@@ -332,6 +354,13 @@ fn room(plan: &Plan, descriptors: u64, ports: u64) -> Result<Vec<String>, Usage>
     Ok(warnings)
 }
 
+/// What could end the line, and begin another one, is no part of a key.
+fn key(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+    good.then(|| text.to_owned())
+        .ok_or_else(|| "a key has no spaces, control characters or letters outside ASCII".to_owned())
+}
+
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("write such as 'Origin: https://example.com'")?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
@@ -401,6 +430,18 @@ mod tests {
     }
 
     #[test]
+    fn metrics_are_asked_for_with_a_key() {
+        let headers = |words: &str| job(Kind::Fanout, words).unwrap().metrics_headers;
+        let bearer = |key: &str| vec![("Authorization".to_owned(), format!("Bearer {key}"))];
+        assert_eq!(headers("--header Origin:x"), []);
+        assert_eq!(
+            headers("--header Origin:x --header x-api-key:k"),
+            [("x-api-key".to_owned(), "k".to_owned())]
+        );
+        assert_eq!(headers("--header authorization:t --metrics-key k"), bearer("k"));
+    }
+
+    #[test]
     fn templates_change_what_is_said() {
         let words = "--protocol raw --subscribe SUB:{channel} --subscribed OK --publish PUB:{data} --delivered MSG --first HI --greeted YO --subprotocol x --answer 2=3";
         let job = job(Kind::Fanout, words).unwrap();
@@ -434,6 +475,7 @@ mod tests {
             (Kind::Fanout, "--assert p98<1", "p999"),
             (Kind::Fanout, "--header x", "Origin"),
             (Kind::Fanout, "--answer x", "2=3"),
+            (Kind::Fanout, "--metrics-key é", "outside ASCII"),
         ] {
             let error = job(kind, words).unwrap_err();
             assert!(error.contains(part), "{words}: {error}");

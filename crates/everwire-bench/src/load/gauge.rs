@@ -1,10 +1,11 @@
 //! What the server takes: read from `/proc` where it runs on this machine, from its `/metrics` otherwise.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::listener::{self, Found};
+use crate::swarm::Seal;
 use crate::watched::Watched;
 
 /// Metrics are given up after so long, and are no longer than so much.
@@ -15,9 +16,29 @@ const METRICS_BYTES: u64 = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct Gauge {
     processes: Vec<Watched>,
-    metrics: Option<(SocketAddr, String)>,
+    metrics: Option<Door>,
     /// In words, for the report.
     pub source: String,
+}
+
+/// Where the server is asked for its metrics, and as whom.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// The address.
+    pub address: SocketAddr,
+    /// The `Host` of the request.
+    pub host: String,
+    /// Its other lines.
+    pub headers: Vec<(String, String)>,
+    /// With TLS.
+    pub seal: Option<Seal>,
+}
+
+impl Door {
+    /// Without TLS, and as nobody.
+    pub fn plain(address: SocketAddr, host: &str) -> Self {
+        Self { address, host: host.to_owned(), headers: Vec::new(), seal: None }
+    }
 }
 
 /// The server's figures at one moment, since it started.
@@ -35,8 +56,11 @@ pub struct Reading {
 
 impl Gauge {
     /// Those of the named processes, or of whoever listens there, or what the server tells itself.
-    pub fn find(address: SocketAddr, host: &str, named: &[u32]) -> Self {
-        let found = if named.is_empty() { listener::find(address) } else { Found::Processes(named.to_vec()) };
+    pub fn find(door: Door, named: &[u32]) -> Self {
+        let found = match named {
+            [] => listener::find(door.address),
+            named => Found::Processes(named.to_vec()),
+        };
         let why = match found {
             Found::Processes(pids) => match pids.iter().map(|pid| Watched::new(*pid)).collect() {
                 Ok(processes) => {
@@ -44,34 +68,35 @@ impl Gauge {
                     let source = format!("process {}", list.join(", "));
                     return Self { processes, metrics: None, source };
                 }
-                Err(error) => format!("unknown: the process can't be watched: {error}"),
+                Err(error) => format!("the process can't be watched: {error}"),
             },
-            Found::Elsewhere => {
-                "unknown: the server is on another machine and has no /metrics with process_cpu_seconds_total".to_owned()
-            }
+            Found::Elsewhere => "the server is on another machine".to_owned(),
             Found::Hidden => {
-                "unknown: the server is another user's process; run this as that user, or as root".to_owned()
+                "the server is another user's process; run this as that user, or as root".to_owned()
             }
             Found::Nobody => {
-                "unknown: no process of this machine is seen to listen there (a container?); name it with --pid"
+                "no process of this machine is seen to listen there (a container?); name it with --pid"
                     .to_owned()
             }
         };
-        let metrics = Self {
-            processes: Vec::new(),
-            metrics: Some((address, host.to_owned())),
-            source: "its /metrics".to_owned(),
+        let source = match metrics(&door) {
+            Ok(text) if Reading::parse(&text).cpu_ns.is_some() => {
+                return Self {
+                    processes: Vec::new(),
+                    metrics: Some(door),
+                    source: "its /metrics".to_owned(),
+                };
+            }
+            Ok(_) => format!("unknown: {why}, and its /metrics has no process_cpu_seconds_total"),
+            Err(words) => format!("unknown: {why}, and {words}"),
         };
-        if metrics.read(true).cpu_ns.is_some() {
-            return metrics;
-        }
-        Self { processes: Vec::new(), metrics: None, source: why }
+        Self { processes: Vec::new(), metrics: None, source }
     }
 
     /// Reads what there is. A question over HTTP takes its time: it is only asked when `asks`.
     pub fn read(&self, asks: bool) -> Reading {
-        if let Some((address, host)) = self.metrics.as_ref().filter(|_| asks) {
-            return metrics(*address, host).map(|text| Reading::parse(&text)).unwrap_or_default();
+        if let Some(door) = self.metrics.as_ref().filter(|_| asks) {
+            return metrics(door).map(|text| Reading::parse(&text)).unwrap_or_default();
         }
         let sum = |read: fn(&Watched) -> std::io::Result<u64>| {
             let all = self.processes.iter().map(|process| read(process).ok());
@@ -102,17 +127,42 @@ impl Reading {
     }
 }
 
-/// One request; `None`: no such page, or not in time.
-fn metrics(address: SocketAddr, host: &str) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    let request = format!("GET /metrics HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
+/// One request; otherwise what came of it, for whoever reads the report.
+fn metrics(door: &Door) -> Result<String, String> {
+    let failed = |error: io::Error| format!("its /metrics can't be read: {error}");
+    let mut request = format!("GET /metrics HTTP/1.0\r\nHost: {}\r\nConnection: close\r\n", door.host);
+    for (name, value) in &door.headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str("\r\n");
+    let stream = TcpStream::connect_timeout(&door.address, PATIENCE).map_err(failed)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    let answer = match &door.seal {
+        Some(seal) => seal.over(stream).and_then(|sealed| ask(sealed, &request)),
+        None => ask(stream, &request),
+    };
+    let answer = answer.map_err(failed)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("its /metrics gave no answer of HTTP")?;
+    match head.split(' ').nth(1) {
+        Some("200") => Ok(body.to_owned()),
+        Some("404") => Err("it has no /metrics there".to_owned()),
+        Some(status @ ("401" | "403")) => Err(format!(
+            "its /metrics answered {status}: give an API key with the right `metrics` by --metrics-key"
+        )),
+        status => Err(format!("its /metrics answered {}", status.unwrap_or("nothing"))),
+    }
+}
+
+fn ask(mut stream: impl Read + Write, request: &str) -> io::Result<String> {
+    stream.write_all(request.as_bytes())?;
+    stream.flush()?;
     let mut answer = Vec::new();
-    stream.take(METRICS_BYTES).read_to_end(&mut answer).ok()?;
-    let answer = String::from_utf8(answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    (head.split(' ').nth(1) == Some("200")).then(|| body.to_owned())
+    match stream.take(METRICS_BYTES).read_to_end(&mut answer) {
+        // The end of TLS without a word; what was cut off shows in the head.
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => return Err(error),
+        _ => {}
+    }
+    String::from_utf8(answer).map_err(|_| io::Error::other("it is no text"))
 }
 
 #[cfg(test)]
@@ -126,7 +176,7 @@ mod tests {
     #[test]
     fn a_process_of_this_machine_is_read() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let gauge = Gauge::find(listener.local_addr().unwrap(), "localhost", &[]);
+        let gauge = Gauge::find(Door::plain(listener.local_addr().unwrap(), "localhost"), &[]);
         assert_eq!(gauge.source, format!("process {}", std::process::id()));
         let reading = gauge.read(false);
         assert!(reading.resident_bytes.unwrap() > 1 << 20 && reading.cpu_ns.is_some());
@@ -144,16 +194,44 @@ mod tests {
             write!(socket, "HTTP/1.1 200 OK\r\n\r\n{METRICS}").unwrap();
             String::from_utf8(request[..n].to_vec()).unwrap()
         });
-        let text = metrics(address, "localhost:9").unwrap();
-        assert!(server.join().unwrap().contains("\r\nHost: localhost:9\r\n"));
+        let headers = vec![("X-API-Key".to_owned(), "k".to_owned())];
+        let text = metrics(&Door { headers, ..Door::plain(address, "localhost:9") }).unwrap();
+        assert!(
+            server.join().unwrap().contains("\r\nHost: localhost:9\r\nConnection: close\r\nX-API-Key: k\r\n")
+        );
         let reading = Reading::parse(&text);
         assert_eq!((reading.cpu_ns, reading.resident_bytes), (Some(1_500_000_000), Some(2_048)));
         assert_eq!(Reading::parse("nothing"), Reading::default());
     }
 
     #[test]
+    fn metrics_that_are_refused_say_what_to_do() {
+        for (answer, words) in [
+            ("HTTP/1.1 401 Unauthorized\r\n\r\n", "answered 401: give an API key"),
+            ("HTTP/1.1 404 Not Found\r\n\r\n", "it has no /metrics there"),
+            ("HTTP/1.1 200 OK\r\n\r\nother 1\n", "no process_cpu_seconds_total"),
+            ("nothing", "no answer of HTTP"),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = std::thread::spawn(move || {
+                let mut socket = listener.accept().unwrap().0;
+                let _ = socket.read(&mut [0; 1024]).unwrap();
+                socket.write_all(answer.as_bytes()).unwrap();
+            });
+            let gauge = Gauge::find(Door::plain(address, "localhost"), &[u32::MAX]);
+            server.join().unwrap();
+            assert!(
+                gauge.source.starts_with("unknown: ") && gauge.source.contains(words),
+                "{}",
+                gauge.source
+            );
+        }
+    }
+
+    #[test]
     fn what_is_not_known_says_why() {
-        let gauge = Gauge::find(SocketAddr::from(([127, 0, 0, 1], 1)), "localhost", &[u32::MAX]);
+        let gauge = Gauge::find(Door::plain(SocketAddr::from(([127, 0, 0, 1], 1)), "localhost"), &[u32::MAX]);
         assert!(gauge.source.starts_with("unknown: the process can't be watched"), "{}", gauge.source);
         assert_eq!(gauge.read(true), Reading::default());
     }

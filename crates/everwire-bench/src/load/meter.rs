@@ -161,6 +161,7 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::gauge::Door;
     use crate::load::plan::{Kind, sample};
     use std::net::SocketAddr;
 
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn spans_add_up_and_what_is_unknown_stays_so() {
         let own = SocketAddr::from(([127, 0, 0, 1], 1));
-        let mut known = meter(Gauge::find(own, "localhost", &[std::process::id()]));
+        let mut known = meter(Gauge::find(Door::plain(own, "localhost"), &[std::process::id()]));
         for calls in [0, 100] {
             known.open_span(calls);
             known.close_span(calls + 7);
@@ -180,7 +181,7 @@ mod tests {
         assert!(known.spans.server.cpu_ns.is_some() && known.spans.server.resident_bytes.is_some());
         known.close_span(1_000);
         assert_eq!(known.spans.own_calls, 14, "a span that is not open is not closed");
-        let mut unknown = meter(Gauge::find(own, "localhost", &[u32::MAX]));
+        let mut unknown = meter(Gauge::find(Door::plain(own, "localhost"), &[u32::MAX]));
         unknown.open_span(0);
         unknown.close_span(0);
         assert_eq!(unknown.spans.server, Reading::default());
@@ -188,7 +189,8 @@ mod tests {
 
     #[test]
     fn slices_count_where_their_middle_is_in_the_window() {
-        let mut meter = meter(Gauge::find(SocketAddr::from(([127, 0, 0, 1], 1)), "localhost", &[u32::MAX]));
+        let mut meter =
+            meter(Gauge::find(Door::plain(SocketAddr::from(([127, 0, 0, 1], 1)), "localhost"), &[u32::MAX]));
         let mut tally = Tally::new();
         meter.begin_series(&mut tally);
         tally.received(0, 1);

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 
 use super::args::{Job, Usage};
-use super::gauge::{Gauge, Reading};
+use super::gauge::{Door, Gauge, Reading};
 use super::outcome::{self, Latency, Loader, Outcome, Part, SCHEMA, Server};
 use super::plan::{Kind, Plan};
 use super::run::{Run, Scenario, Setting};
@@ -15,7 +15,7 @@ use super::scenario;
 use super::target::{Limits, Target};
 use crate::clock::now_ns;
 use crate::machine;
-use crate::swarm::Swarm;
+use crate::swarm::{Opening, Swarm};
 use crate::watched::Watched;
 
 /// A connection that publishes is given so much of what its server allows.
@@ -34,7 +34,7 @@ const LATE_MS: f64 = 1.0;
 pub fn perform(job: &Job, command: String, stop: Arc<AtomicBool>) -> Result<Outcome> {
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let from = job.plan.sources.first().copied();
-    let target = Target::look(&job.plan.url, &job.dialect, &job.headers, from)?;
+    let target = Target::look(&job.plan.url, &job.dialect, &job.headers, job.ca.as_deref(), from)?;
     let mut plan = job.plan.clone();
     plan.publishers = publishers(&plan, target.limits);
     let mut warnings = job.warnings.clone();
@@ -42,7 +42,13 @@ pub fn perform(job: &Job, command: String, stop: Arc<AtomicBool>) -> Result<Outc
     for pid in &job.pids {
         Watched::new(*pid).map_err(|error| Usage(format!("--pid {pid}: it can't be watched: {error}")))?;
     }
-    let gauge = Gauge::find(target.address, &target.host, &job.pids);
+    let seal = match &target.opening {
+        Opening::Sealed(_, seal) => Some(seal.clone()),
+        Opening::WebSocket(_) | Opening::Bare => None,
+    };
+    let door =
+        Door { address: target.address, host: target.host, headers: job.metrics_headers.clone(), seal };
+    let gauge = Gauge::find(door, &job.pids);
     // A sleep is as long as was asked for; where the kernel refuses, latencies are a little longer.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1_000));
     let limits = target.limits;

@@ -3,6 +3,7 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -10,7 +11,7 @@ use everwire_client::{Address, ConnectError, Dial, Message, Socket};
 use serde_json::Value;
 
 use crate::dialect::Dialect;
-use crate::swarm::{Opening, Upgrade};
+use crate::swarm::{Opening, Seal, Upgrade};
 
 /// The first look takes so long at most.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,11 +47,13 @@ impl Target {
         url: &str,
         dialect: &Dialect,
         headers: &[(String, String)],
+        trust: Option<&Path>,
         from: Option<IpAddr>,
     ) -> Result<Self> {
         let address = Address::parse(url).map_err(|reason| anyhow!("{url:?} can't be used: {reason}"))?;
         let protocols: Vec<_> = dialect.subprotocol.clone().into_iter().collect();
-        let dial = Dial { timeout: PATIENCE, headers: headers.to_vec(), protocols, ..Dial::default() };
+        let trust = trust.map(Path::to_owned);
+        let dial = Dial { timeout: PATIENCE, headers: headers.to_vec(), protocols, trust, ..Dial::default() };
         let mut socket = Socket::connect(url, &dial).map_err(|error| explain(url, &address, error))?;
         let limits = greet(&mut socket, dialect)?;
         let mut at = socket.stream().peer_addr()?;
@@ -62,12 +65,11 @@ impl Target {
         // The look is over; how it ends is of no interest.
         let _ = socket.send(everwire_proto::ws::Opcode::Close, &1000_u16.to_be_bytes());
         let upgrade = Upgrade::with_headers(&address, dialect.subprotocol.as_deref(), false, headers)?;
-        Ok(Self {
-            address: at,
-            host: address.authority.clone(),
-            opening: Opening::WebSocket(upgrade),
-            limits,
-        })
+        let opening = match address.tls {
+            true => Opening::Sealed(upgrade, Seal::new(&address.host, dial.trust.as_deref())?),
+            false => Opening::WebSocket(upgrade),
+        };
+        Ok(Self { address: at, host: address.authority.clone(), opening, limits })
     }
 }
 
@@ -130,8 +132,18 @@ fn explain(url: &str, address: &Address, error: ConnectError) -> anyhow::Error {
             let said = if body.is_empty() { String::new() } else { format!(": {body}") };
             anyhow!("there is no WebSocket at {url}: the path {path} answered {status}{said}.{hint}")
         }
+        ConnectError::Io(error) if is_of_trust(&error) => anyhow!(
+            "{url}: {error}. This machine does not trust the certificate: name the file (PEM) of who signed it by --ca, and the host as \
+             the certificate does"
+        ),
         other => anyhow!("{url}: {other}"),
     }
+}
+
+/// Whether TLS takes the server's certificate for none that it may trust.
+fn is_of_trust(error: &std::io::Error) -> bool {
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Why a connection could not even begin.
@@ -193,7 +205,7 @@ mod tests {
             let _ = socket.read(&mut [0; 1024]).unwrap();
             socket.write_all(answer.as_bytes()).unwrap();
         });
-        let error = Target::look(&url, &Dialect::raw(), &[], None).unwrap_err().to_string();
+        let error = Target::look(&url, &Dialect::raw(), &[], None, None).unwrap_err().to_string();
         server.join().unwrap();
         error
     }
@@ -210,10 +222,11 @@ mod tests {
     #[test]
     fn nothing_listens() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let error = Target::look(&format!("ws://127.0.0.1:{port}/"), &Dialect::raw(), &[], None).unwrap_err();
+        let error =
+            Target::look(&format!("ws://127.0.0.1:{port}/"), &Dialect::raw(), &[], None, None).unwrap_err();
         let words = error.to_string();
         assert!(words.contains("nothing listens at") && words.contains("everwire dev"), "{words}");
-        let bad = Target::look("http://x", &Dialect::raw(), &[], None).unwrap_err();
+        let bad = Target::look("http://x", &Dialect::raw(), &[], None, None).unwrap_err();
         assert!(bad.to_string().contains("ws://"), "{bad}");
     }
 

@@ -8,6 +8,8 @@ use everwire_client::{Address, ConnectError};
 use mio::net::TcpStream;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto};
 
+use super::wire::Wire;
+
 /// The head of an answer is not read beyond this, bytes.
 const HEAD_BYTES: usize = 16 * 1024;
 
@@ -82,12 +84,12 @@ impl Dialing {
     ///
     /// # Errors
     /// Why it can't be opened, in words.
-    pub(super) fn step(&mut self, stream: &mut TcpStream) -> Result<Option<Vec<u8>>, String> {
+    pub(super) fn step(&mut self, stream: &mut Wire) -> Result<Option<Vec<u8>>, String> {
         let said = |error: io::Error| error.to_string();
-        if let Some(error) = stream.take_error().map_err(said)? {
+        if let Some(error) = stream.tcp().take_error().map_err(said)? {
             return Err(said(error));
         }
-        match stream.peer_addr() {
+        match stream.tcp().peer_addr() {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(None),
             Err(error) => return Err(said(error)),

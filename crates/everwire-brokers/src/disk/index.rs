@@ -396,6 +396,34 @@ impl Index {
         }
     }
 
+    /// Where a channel has got to.
+    pub(super) fn top(&self, name: &str) -> Option<Position> {
+        let channel = self.channels.get(self.find(name)? as usize)?.as_ref()?;
+        Some(channel.at(channel.top))
+    }
+
+    /// Channels that `wanted` takes, at most `most`, from this slot on; so many slots are looked at. And the slot where it
+    /// goes on.
+    pub(super) fn list(
+        &self,
+        from: usize,
+        most: usize,
+        looked_at: usize,
+        mut wanted: impl FnMut(&ChannelName) -> bool,
+    ) -> (Vec<(ChannelName, Position)>, Option<usize>) {
+        let mut page = Vec::new();
+        let until = from.saturating_add(looked_at).min(self.channels.len());
+        for slot in from..until {
+            if page.len() == most {
+                return (page, Some(slot));
+            }
+            if let Some(channel) = self.channels[slot].as_ref().filter(|channel| wanted(&channel.name)) {
+                page.push((channel.name.clone(), channel.at(channel.top)));
+            }
+        }
+        (page, (until < self.channels.len()).then_some(until))
+    }
+
     /// Every channel, for the end of a start.
     pub(super) fn slots(&self) -> impl Iterator<Item = u32> + use<> {
         let there = self.channels.iter().enumerate().filter(|(_, c)| c.is_some());

@@ -192,7 +192,7 @@ verbs! {
         or (OF_PRESENCE);
     PresenceStats "presence_stats" Presence "Counts who is in a channel."
         (&[CHANNEL]) (None) -> "presence_stats" (PRESENCE_COUNTS) or (OF_PRESENCE);
-    Channels "channels" Channels "Lists channels that this node knows now: those that are subscribed to, and those that were used of late. A page may be shorter than asked and not the last."
+    Channels "channels" Channels "Lists channels that this node knows: those that are subscribed to, those that were used of late, and those of which the store has something. A page may be shorter than asked and not the last."
         (&[may("prefix", Kind::Text { least: 0, most: 255 }, "Only channels whose names begin so."), LIMIT, AFTER])
         (None) -> "channels" (&[must("channels", Kind::Objects(KNOWN_CHANNEL), "The page."), NEXT]) or (&[]);
     Connections "connections" Connections "Lists connections of this node. A page may be shorter than asked and not the last."

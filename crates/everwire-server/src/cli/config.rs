@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use crate::banner;
 use crate::config::{self, Faults, Gathered, Sources};
 use crate::listen::Listen;
+use crate::tls::Tls;
 
 use super::Told;
 
@@ -84,6 +85,10 @@ fn check(from: &From) -> Told {
     match from.gather() {
         Err(faults) => Told::BadConfig(faults.to_string()),
         Ok(Gathered { config, settings }) => {
+            // What a start would refuse is no good config, whoever wrote the file.
+            if let Some(Err(error)) = config.tls.clone().map(Tls::load) {
+                return Told::BadConfig(format!("{}: {error}", from.config.display()));
+            }
             let set = settings.iter().filter(|setting| setting.is_value() && setting.place.is_some()).count();
             let mut words = format!("{}: good; {set} settings of its own", from.config.display());
             let at = |listen: &Listen| if let Listen::At(addr) = listen { Some(*addr) } else { None };

@@ -1,6 +1,5 @@
 //! `everwire doctor`: what usually goes wrong between a config that is good and a page that hears something.
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,10 +9,9 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::descriptors;
-use crate::listen::Listen;
 use crate::tls::{Files, Tls};
 
-use super::{From, Told};
+use super::{From, Told, ports};
 
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,7 +39,7 @@ pub struct Doctor {
 }
 
 /// One look: its name, and what was found.
-type Look = (&'static str, Result<String, String>);
+pub(super) type Look = (&'static str, Result<String, String>);
 
 impl Doctor {
     /// Looks at everything; `now_ms` is what the clock says, Unix ms.
@@ -55,7 +53,7 @@ impl Doctor {
             ("descriptors", many(descriptors::raise())),
             ("clock", clock(now_ms)),
         ];
-        looks.extend(config.listen.iter().map(|listen| ("listen", port(listen))));
+        looks.extend(ports::looks(&config));
         looks.push(("folder", folder(&config)));
         looks.extend(config.tls.clone().map(|files| ("certificate", certificate(files, now_ms))));
         looks.extend(self.url.as_ref().map(|url| ("socket", self.socket(url))));
@@ -65,10 +63,10 @@ impl Doctor {
                 Ok(found) => ("ok  ", found),
                 Err(found) => ("BAD ", found),
             };
-            words.push_str(&format!("{mark} {name:<12} {found}\n"));
+            words.push_str(&format!("{mark} {name:<14} {found}\n"));
         }
         if self.url.is_none() {
-            words.push_str("     socket       not tried; say --url wss://live.example.com/ws, or whatever address that clients use\n");
+            words.push_str("     socket         not tried; say --url wss://live.example.com/ws, or whatever address that clients use\n");
         }
         let words = words.trim_end().to_owned();
         if looks.iter().all(|(_, found)| found.is_ok()) { Told::Yes(words) } else { Told::No(words) }
@@ -108,27 +106,6 @@ fn clock(now_ms: u64) -> Result<String, String> {
         );
     }
     Ok("it was set; whether it is right only another clock knows".to_owned())
-}
-
-/// Whether a listener can be had; one that is taken may be taken by the very server that is looked at.
-fn port(listen: &Listen) -> Result<String, String> {
-    let addr = match listen {
-        Listen::BothLoopbacks(port) => SocketAddr::from(([127, 0, 0, 1], *port)),
-        Listen::At(addr) => *addr,
-        Listen::Unix(_) | Listen::Inherited(_) => {
-            return Ok(format!("{listen} is looked at when the server starts"));
-        }
-    };
-    match TcpListener::bind(addr) {
-        Ok(_) => Ok(format!("{addr} is free")),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            let port = addr.port();
-            Ok(format!(
-                "{addr} is taken, by this server if it runs; `ss -ltnp 'sport = :{port}'` says by whom"
-            ))
-        }
-        Err(error) => Err(format!("can't listen on {addr}: {error}")),
-    }
 }
 
 /// Whether the certificate can be used, and how long.

@@ -33,7 +33,20 @@ access = { publish = "deny" }
 history = { messages = 100 }
 "#;
 
+/// The unit, as it stands in `deploy/`.
 const UNIT: &str = include_str!("../../../../deploy/everwire.service");
+
+/// What to type, as root, for a service of a user of its own, which can read its config and write nowhere but to its
+/// history. `docs/running.md` has the same lines.
+fn install(config: &str, unit: &str) -> String {
+    format!(
+        "    useradd --system --user-group --no-create-home --shell /usr/sbin/nologin everwire\n    \
+         install -D -o root -g everwire -m 640 {config} /etc/everwire/everwire.toml\n    \
+         install -m 644 {unit} /etc/systemd/system/everwire.service\n    \
+         systemctl daemon-reload\n    \
+         systemctl enable --now everwire"
+    )
+}
 
 impl Init {
     /// Writes what is not there yet.
@@ -53,14 +66,14 @@ impl Init {
                 });
             }
         }
+        let (config, unit) = (path.display().to_string(), unit.display().to_string());
         Told::Yes(format!(
-            "{} and {} are written. Start with\n\n    everwire serve --config {}\n\n\
+            "{config} and {unit} are written. Start with\n\n    everwire serve --config {config}\n\n\
              and publish with the key that stands in the config:\n\n    \
              curl http://localhost:8765/api/publish -H 'Authorization: Bearer KEY' \\\n        \
-             -H 'Content-Type: application/json' -d '{{\"channel\":\"news\",\"data\":\"hello\"}}'",
-            path.display(),
-            unit.display(),
-            path.display(),
+             -H 'Content-Type: application/json' -d '{{\"channel\":\"news\",\"data\":\"hello\"}}'\n\n\
+             As a service of systemd, with the program at /usr/local/bin/everwire, as root:\n\n{}",
+            install(&config, &unit),
         ))
     }
 }
@@ -73,4 +86,17 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file: File = options.open(path)?;
     file.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_has_the_same_lines() {
+        let manual = include_str!("../../../../docs/running.md");
+        for line in install("everwire.toml", "everwire.service").lines() {
+            assert!(manual.contains(line.trim()), "docs/running.md is to have: {line}");
+        }
+    }
 }

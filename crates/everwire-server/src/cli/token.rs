@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use everwire_engine::permit::Right;
-use everwire_engine::ports::Identity;
 use everwire_engine::time::Now;
 use serde_json::{Map, Value, json};
 
 use crate::auth::{self, TOKEN_BYTES, Tokens, Wanted};
 use crate::config::Config;
-use crate::verdict::{Verdict, verdict};
+use crate::verdict::{Holder, Verdict, verdict};
 
 /// What to do with a token.
 #[derive(Debug, Subcommand)]
@@ -23,7 +22,7 @@ pub enum TokenTask {
     /// Say whether a token is accepted, and why not
     Check {
         /// The config whose keys and demands hold
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", env = "EVERWIRE_CONFIG")]
         config: PathBuf,
         /// The token; without it, it is read from the standard input, where no shell remembers it
         token: Option<String>,
@@ -34,7 +33,7 @@ pub enum TokenTask {
 #[derive(Debug, Args)]
 pub struct NewToken {
     /// The config whose secret signs it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "EVERWIRE_CONFIG")]
     pub config: PathBuf,
     /// The id of the key; without it, the first one that has a secret
     #[arg(long, value_name = "ID")]
@@ -51,8 +50,14 @@ pub struct NewToken {
     /// What everybody may know of the user, as JSON
     #[arg(long, value_name = "JSON", value_parser = json_of)]
     pub info: Option<Value>,
+    /// Have the server subscribe its connections to this channel (`channels`); may be repeated
+    #[arg(long, value_name = "CHANNEL")]
+    pub subscribe: Vec<String>,
+    /// Less than the config allows each of its connections: channels=10, commands_per_second=5; may be repeated
+    #[arg(long, value_name = "LIMIT=N", value_parser = line_of_limits)]
+    pub limit: Vec<(String, u32)>,
     /// Make it a token for this channel alone, for `subscribe`
-    #[arg(long, value_name = "CHANNEL", conflicts_with_all = ["allow", "info"])]
+    #[arg(long, value_name = "CHANNEL", conflicts_with_all = ["allow", "info", "subscribe", "limit"])]
     pub channel: Option<String>,
     /// The token's id (`jti`), by which it can be revoked
     #[arg(long, value_name = "ID")]
@@ -63,7 +68,7 @@ pub struct NewToken {
 #[derive(Debug, Args)]
 pub struct Explain {
     /// The config that decides
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "EVERWIRE_CONFIG")]
     pub config: PathBuf,
     /// The token of whoever wants to; `-` reads it from the standard input, without it nobody is known
     #[arg(long, allow_hyphen_values = true)]
@@ -112,6 +117,17 @@ fn line_of_allow(text: &str) -> Result<(String, Vec<Right>), String> {
         .ok_or_else(|| format!("{text:?} has no `=`; write 'chat:*=subscribe,publish'"))?;
     let rights = rights.split(',').map(right).collect::<Result<_, _>>()?;
     Ok((channel.to_owned(), rights))
+}
+
+/// Limits that a token may have.
+const LIMITS: [&str; 2] = ["channels", "commands_per_second"];
+
+fn line_of_limits(text: &str) -> Result<(String, u32), String> {
+    let wrong =
+        || format!("{text:?} is no limit of a token; write one of {} and =N, N from 1", LIMITS.join(", "));
+    let (name, count) = text.split_once('=').ok_or_else(wrong)?;
+    let count = count.parse().ok().filter(|count| *count > 0);
+    count.filter(|_| LIMITS.contains(&name)).map(|count| (name.to_owned(), count)).ok_or_else(wrong)
 }
 
 fn json_of(text: &str) -> Result<Value, String> {
@@ -173,6 +189,13 @@ impl NewToken {
             };
             others.insert("allow".into(), Value::Object(self.allow.iter().map(line).collect()));
         }
+        if !self.subscribe.is_empty() {
+            others.insert("channels".into(), json!(self.subscribe));
+        }
+        if !self.limit.is_empty() {
+            let all = self.limit.iter().map(|(name, count)| (name.clone(), Value::from(*count)));
+            others.insert("limits".into(), Value::Object(all.collect()));
+        }
         let texts = [("channel", self.channel.clone()), ("jti", self.id.clone())];
         others.extend(texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), Value::from(text?)))));
         others.extend(self.info.clone().map(|info| ("info".to_owned(), info)));
@@ -213,6 +236,16 @@ fn check(tokens: &Tokens, token: &str, now: Now) -> Result<String, Told> {
     for rule in identity.permit.iter().flat_map(|permit| permit.rules.iter()) {
         line("allows", &rule.to_string());
     }
+    if let Some(permit) = &identity.permit {
+        if !permit.subscriptions.is_empty() {
+            line("channels", &permit.subscriptions.join(", "));
+        }
+        for (name, most) in LIMITS.into_iter().zip([permit.channels, permit.commands_per_second]) {
+            if let Some(most) = most {
+                line("at most", &format!("{most} {}", name.replace('_', " ")));
+            }
+        }
+    }
     Ok(words)
 }
 
@@ -223,35 +256,36 @@ impl Explain {
             Ok(config) => config,
             Err(told) => return told,
         };
-        match self.identity(&config, now) {
-            Ok(identity) => self.explain(&config, &identity),
+        match self.holder(&config, now) {
+            Ok(holder) => self.explain(&config, &holder),
             Err(told) => told,
         }
     }
 
-    fn identity(&self, config: &Config, now: Now) -> Result<Identity, Told> {
-        let Some(token) = &self.token else { return Ok(Identity::default()) };
+    fn holder(&self, config: &Config, now: Now) -> Result<Holder, Told> {
+        let Some(token) = &self.token else { return Ok(Holder::default()) };
         let token = token_of(Some(token.as_str()).filter(|token| *token != "-"))?;
-        let identity = tokens_of(config)?.identity(&token, now);
-        identity.map_err(|fault| Told::No(format!("denied: the token is refused: {fault}")))
+        let holder = Holder::of(tokens_of(config)?, &token, now);
+        holder.map_err(|fault| Told::No(format!("denied: the token is refused: {fault}")))
     }
 
-    fn explain(&self, config: &Config, identity: &Identity) -> Told {
+    fn explain(&self, config: &Config, holder: &Holder) -> Told {
         let rules = (&config.namespaces, config.connect_required);
-        let who = (identity, self.token.is_some());
-        let (ruling, rule) = match verdict(rules, who, &self.channel, self.action) {
+        let who = (holder, self.token.is_some());
+        let (admits, because, rule) = match verdict(rules, who, &self.channel, self.action) {
             Verdict::Refused(code, words) => return Told::No(format!("denied: {}: {words}", code.as_str())),
-            Verdict::Ruled(ruling, rule) => (ruling, rule),
+            Verdict::Ruled(ruling, rule) => (ruling.admits(), ruling.to_string(), rule),
+            Verdict::Entered => (true, Verdict::ENTERED.to_owned(), None),
         };
-        let verdict = if ruling.admits() { "allowed" } else { "denied" };
-        let who =
-            identity.user.as_deref().map_or("an anonymous client".to_owned(), |user| format!("user {user}"));
+        let verdict = if admits { "allowed" } else { "denied" };
+        let user = holder.identity.user.as_deref();
+        let who = user.map_or("an anonymous client".to_owned(), |user| format!("user {user}"));
         let mut words =
-            format!("{verdict}: {who}, {} {}\n  because   {ruling}", self.action.phrase(), self.channel);
+            format!("{verdict}: {who}, {} {}\n  because   {because}", self.action.phrase(), self.channel);
         if let Some(rule) = rule {
             let _ = write!(words, "\n  rule      {rule}");
         }
-        if ruling.admits() { Told::Yes(words) } else { Told::No(words) }
+        if admits { Told::Yes(words) } else { Told::No(words) }
     }
 }
 
@@ -271,6 +305,10 @@ mod tests {
         assert_eq!(read, ("chat:a=b*".to_owned(), vec![Right::Subscribe, Right::History]));
         for bad in ["chat:*", "chat:*=", "chat:*=all", "chat:*=subscribe,"] {
             assert!(line_of_allow(bad).is_err(), "{bad}");
+        }
+        assert_eq!(line_of_limits("channels=7"), Ok(("channels".to_owned(), 7)));
+        for bad in ["channels", "channels=0", "channels=-1", "channels=many", "bytes=7"] {
+            assert!(line_of_limits(bad).is_err(), "{bad}");
         }
     }
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use everwire_engine::name::ChannelName;
 use everwire_proto::api::{Grant, MOST_ITEMS};
 
+use super::fields::read_listen;
 use super::section::Section;
 use super::tokens::bytes_of;
 use super::value::Written;
 use super::{ApiKey, Config};
-use crate::listen::NoAddress;
 
 /// A key shorter than this can be guessed by who tries long enough.
 const KEY_BYTES: usize = 32;
@@ -18,29 +18,19 @@ const LEAST_KEY_BYTES: usize = 16;
 /// The key in our examples begins so, and is no secret.
 pub(super) const EXAMPLE_KEY: &str = "change-me";
 /// Where a key may stand: in the config itself, in another file, in the environment.
-const PLACES: [&str; 3] = ["key", "key_file", "key_env"];
+const PLACES: [(&str, &str); 3] = [
+    ("key", "The key itself."),
+    ("key_file", "Or the file that has it, from where the config file stands."),
+    ("key_env", "Or the name in the environment that has it."),
+];
 /// Channels, or beginnings of them, that one key may name.
 const PATTERNS: usize = 1_000;
 
 /// Reads the keys: each is a string, which allows everything, or a table that says what it allows.
 pub(super) fn read_keys(root: &mut Section, beside: &Path, keys: &mut Vec<ApiKey>) {
     let least = if root.is_insecure() { LEAST_KEY_BYTES } else { KEY_BYTES };
-    let doc = "Keys of the HTTP API, at least 32 characters each, such as `openssl rand -hex 16` prints. Without one the \
-               API refuses everything. A string may do everything; a table may do what its rights say, in the channels that \
-               it names (left out: all): `{ key_env = \"SHOP_KEY\", rights = [\"publish\"], channels = [\"shop:*\"] }`. \
-               Instead of `key_env` there may be `key_file` or `key`. The rights: publish, history, history_clear, presence, \
-               channels, connections, subscribe, disconnect, revoke, refresh, info, explain, metrics, log_level.";
-    root.secrets_or_tables("api_keys", doc, |section, text| match text {
-        Some((key, place)) => {
-            if let Err(words) = check(&key, least) {
-                section.fault("api_keys", place, words);
-            }
-            section.mark("api_keys", key.as_bytes());
-            keys.push(ApiKey::new(&key));
-        }
-        None => keys.extend(read_key(section, beside, least)),
-    });
-    if let Some((path, place)) = root.text("api_keys_file", "More of them: a file with one in each line.", "")
+    if let Some((path, place)) =
+        root.text("api_keys_file", "Keys of the HTTP API: a file with one in each line.", "")
     {
         match std::fs::read_to_string(beside.join(&path)) {
             Ok(text) => {
@@ -55,6 +45,20 @@ pub(super) fn read_keys(root: &mut Section, beside: &Path, keys: &mut Vec<ApiKey
             Err(error) => root.fault("api_keys_file", place, format!("{path} can't be read: {error}")),
         }
     }
+    let doc = "Keys of the HTTP API, at least 32 characters each, such as `openssl rand -hex 16` prints. Without one the \
+               API refuses everything. A string may do everything; a table may do what its rights say, in the channels that \
+               it names: `{ key_env = \"SHOP_KEY\", rights = [\"publish\"], channels = [\"shop:*\"] }`, or with a head of its \
+               own, `[[api_keys]]`.";
+    root.secrets_or_tables("api_keys", doc, |section, text| match text {
+        Some((key, place)) => {
+            if let Err(words) = check(&key, least) {
+                section.fault("api_keys", place, words);
+            }
+            section.mark("api_keys", key.as_bytes());
+            keys.push(ApiKey::new(&key));
+        }
+        None => keys.extend(read_key(section, beside, least)),
+    });
 }
 
 fn check(key: &str, least: usize) -> Result<(), String> {
@@ -70,8 +74,8 @@ fn check(key: &str, least: usize) -> Result<(), String> {
 fn read_key(table: &mut Section, beside: &Path, least: usize) -> Option<ApiKey> {
     let at = table.place();
     let mut found: Vec<(&str, (String, Written))> = Vec::new();
-    for place in PLACES {
-        if let Some(text) = table.secret(place, "") {
+    for (place, doc) in PLACES {
+        if let Some(text) = table.secret(place, doc) {
             if place == "key_env" {
                 table.names_env(&text.0);
             }
@@ -80,8 +84,12 @@ fn read_key(table: &mut Section, beside: &Path, least: usize) -> Option<ApiKey> 
     }
     let limited = (table.has("rights"), table.has("channels"));
     let (rights, channels) = (read_rights(table), read_channels(table));
+    if table.is_describing() {
+        return None;
+    }
     let [(place, (text, at))] = found.as_slice() else {
-        table.fault(PLACES[0], at, format!("one of {} must be there, and no other", PLACES.join(", ")));
+        let all = PLACES.map(|(place, _)| place).join(", ");
+        table.fault(PLACES[0].0, at, format!("one of {all} must be there, and no other"));
         return None;
     };
     let bytes = bytes_of(place, text, beside);
@@ -100,7 +108,9 @@ fn read_key(table: &mut Section, beside: &Path, least: usize) -> Option<ApiKey> 
 
 fn read_rights(table: &mut Section) -> Vec<Grant> {
     let mut rights = Vec::new();
-    for (word, at) in table.texts("rights", "", "[]") {
+    let doc = "What it may do, of publish, history, history_clear, presence, channels, connections, subscribe, disconnect, \
+               revoke, refresh, info, explain, metrics, log_level. Left out: everything.";
+    for (word, at) in table.texts("rights", doc, "") {
         match Grant::parse(&word) {
             Some(right) => rights.push(right),
             None => {
@@ -114,7 +124,8 @@ fn read_rights(table: &mut Section) -> Vec<Grant> {
 
 fn read_channels(table: &mut Section) -> Vec<String> {
     let mut channels = Vec::new();
-    for (pattern, at) in table.texts("channels", "", "[]") {
+    let doc = "And in which channels; a name that ends with `*` means all that begin so. Left out: in all.";
+    for (pattern, at) in table.texts("channels", doc, "") {
         let name = pattern.strip_suffix('*').unwrap_or(&pattern);
         if !(name.is_empty() && pattern == "*")
             && let Err(bad) = ChannelName::check(name)
@@ -130,16 +141,12 @@ fn read_channels(table: &mut Section) -> Vec<String> {
     channels
 }
 
-/// Reads `[api]`.
-pub(super) fn read_api(root: &mut Section, config: &mut Config) {
+/// Reads `[api]`; the place of a listener that can be reached from elsewhere.
+pub(super) fn read_api(root: &mut Section, config: &mut Config) -> Option<Written> {
+    let mut open = None;
     root.section("api", "The HTTP API.", |api| {
         let doc = "Addresses of its own, such as `127.0.0.1:8766`; all others are 404 to it then.";
-        for (address, place) in api.texts("listen", doc, "[]") {
-            match address.parse() {
-                Ok(at) => config.api_listen.push(at),
-                Err(error) => api.fault("listen", place, NoAddress::to_string(&error)),
-            }
-        }
+        (config.api_listen, open) = read_listen(api, doc, "[]");
         let limits = &mut config.api_limits;
         let most = MOST_ITEMS as u64;
         api.number(
@@ -151,6 +158,7 @@ pub(super) fn read_api(root: &mut Section, config: &mut Config) {
         let doc = "Of the body of a batch or broadcast.";
         api.size("body_bytes", doc, &mut limits.body_bytes, 16 << 10..=64 << 20);
     });
+    open
 }
 
 #[cfg(test)]
@@ -172,6 +180,14 @@ mod tests {
         assert!(env.matches(env!("CARGO_PKG_DESCRIPTION").as_bytes()));
         assert_eq!((config.api_listen.len(), config.api_limits.items), (1, 5));
         assert_eq!(config.api_limits.body_bytes, 65_536);
+    }
+
+    #[test]
+    fn the_rights_of_the_document_are_those_that_there_are() {
+        let rights = super::super::describe().into_iter().find(|setting| setting.path == "api_keys[].rights");
+        let all: Vec<_> = Grant::ALL.iter().map(|grant| grant.as_str()).collect();
+        let doc = rights.unwrap().doc;
+        assert!(doc.contains(&format!("of {}.", all.join(", "))), "{doc}");
     }
 
     #[test]

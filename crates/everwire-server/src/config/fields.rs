@@ -28,6 +28,8 @@ const U32: u64 = u32::MAX as u64;
 const SECOND: u64 = 1_000;
 pub(super) const DAY: u64 = 86_400 * SECOND;
 const KIB: u64 = 1 << 10;
+/// The most that a config may allow a message to have.
+pub(super) const MESSAGE_BYTES: u64 = 16 << 20;
 const GIB: u64 = 1 << 30;
 
 /// Serve mode with an empty file: nothing is allowed.
@@ -55,10 +57,9 @@ pub(crate) fn fresh_key() -> String {
 pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
     let beside = file.parent().unwrap_or(Path::new(""));
     let mut config = serve();
-    let listen_place = listen(&mut root, &mut config);
+    let open = listen(&mut root, &mut config);
     read_proxies(&mut root, &mut config);
     origins(&mut root, &mut config);
-    read_keys(&mut root, beside, &mut config.api_keys);
     root.flag(
         "connect_required",
         "The first command must be `connect`, with a token.",
@@ -81,25 +82,19 @@ pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
         &mut config.pages,
     );
     root.number("shards", "Threads that serve sockets; 0: one per core.", &mut config.shards, 0..=1_024);
-    read_api(&mut root, &mut config);
-    read_tls(&mut root, beside, &mut config, listen_place);
+    // Last of what stands in no table: a head of its own may follow.
+    read_keys(&mut root, beside, &mut config.api_keys);
+    let open_api = read_api(&mut root, &mut config);
+    read_tls(&mut root, beside, &mut config);
     root.section("limits", "Limits of each connection.", |limits| read_limits(limits, &mut config));
     root.section("times", "Times of a connection's life.", |times| read_times(times, &mut config));
     root.section("node", "Limits of the whole process.", |node| read_node(node, &mut config));
     read_history(&mut root, file, &mut config);
+    let mut open_metrics = None;
     root.section("metrics", "The numbers of `/metrics`.", |metrics| {
-        let words = [("key", false), ("anyone", true)];
-        let doc = "Who may read them: whoever has an API key, or anyone who reaches a listener.";
-        metrics.word("access", doc, &mut config.metrics_open, &words);
-        let doc = "A listener of their own, with `/health` and `/ready`, that is there until the end of the process. Unset: \
-                   they are where all else is.";
-        config.metrics_listen = places(metrics, doc, "[]");
-        let tcp = |listen: &Listen| matches!(listen, Listen::At(_) | Listen::BothLoopbacks(_));
-        if !config.metrics_listen.iter().all(tcp) {
-            let place = metrics.place();
-            metrics.fault("listen", place, "the numbers are told over TCP alone: write host:port");
-        }
+        open_metrics = read_metrics(metrics, &mut config);
     });
+    refuse_plain(&mut root, &config, [("listen", open), ("api.listen", open_api)], open_metrics);
     let doc = "SIGTERM: how the node is left. A second signal stops at once.";
     root.section("drain", doc, |drain| read_drain(drain, &mut config.drain));
     let doc =
@@ -123,35 +118,77 @@ fn is_open(listen: &Listen) -> bool {
 
 /// Where to listen; the place of what can be reached from elsewhere.
 fn listen(root: &mut Section, config: &mut Config) -> Option<Written> {
-    let mut listen = Vec::new();
-    let mut open = None;
     let doc = "Where to listen: `host:port`. `localhost:8765` means both loopbacks; `unix:/run/everwire.sock` a Unix socket, \
                which its owner and group may open and which never speaks TLS; `systemd` what systemd has opened, \
                `systemd:NAME` the one of this name.";
-    for (address, place) in root.texts("listen", doc, "[\"localhost:8765\"]") {
-        match address.parse() {
-            Ok(at) => {
-                open = open.or(is_open(&at).then_some(place));
-                listen.push(at);
-            }
-            Err(error) => root.fault("listen", place, NoAddress::to_string(&error)),
-        }
-    }
+    let (listen, open) = read_listen(root, doc, "[\"localhost:8765\"]");
     if !listen.is_empty() {
         config.listen = listen;
     }
     open
 }
 
-fn places(section: &mut Section, doc: &'static str, default: &str) -> Vec<Listen> {
-    let mut places = Vec::new();
+/// The list of listeners of a table; the place of the first one that can be reached from elsewhere.
+pub(super) fn read_listen(
+    section: &mut Section,
+    doc: &'static str,
+    default: &str,
+) -> (Vec<Listen>, Option<Written>) {
+    let (mut all, mut open) = (Vec::new(), None);
     for (address, place) in section.texts("listen", doc, default) {
         match address.parse() {
-            Ok(at) => places.push(at),
+            Ok(at) => {
+                open = open.or(is_open(&at).then_some(place));
+                all.push(at);
+            }
             Err(error) => section.fault("listen", place, NoAddress::to_string(&error)),
         }
     }
-    places
+    (all, open)
+}
+
+/// Who may read the numbers, and where; the place of a listener that can be reached from elsewhere.
+fn read_metrics(metrics: &mut Section, config: &mut Config) -> Option<Written> {
+    let words = [("key", false), ("anyone", true)];
+    let doc = "Who may read them: whoever has an API key, or anyone who reaches a listener.";
+    metrics.word("access", doc, &mut config.metrics_open, &words);
+    let doc = "A listener of their own, with `/health` and `/ready`, that is there until the end of the process. It never \
+               speaks TLS, so off loopback it wants `tls = \"proxy\"`. Unset: they are where all else is.";
+    let (listen, open) = read_listen(metrics, doc, "[]");
+    let tcp = |listen: &Listen| matches!(listen, Listen::At(_) | Listen::BothLoopbacks(_));
+    if !listen.iter().all(tcp) {
+        let place = metrics.place();
+        metrics.fault("listen", place, "the numbers are told over TCP alone: write host:port");
+    }
+    config.metrics_listen = listen;
+    open
+}
+
+/// Whoever listens where other machines reach it has TLS, or a proxy in front that has. The listener of the metrics never
+/// has: a key that is sent there can be read on the way even where all others are sealed.
+fn refuse_plain(
+    root: &mut Section,
+    config: &Config,
+    open: [(&str, Option<Written>); 2],
+    open_metrics: Option<Written>,
+) {
+    if config.tls_by_proxy || root.is_insecure() {
+        return;
+    }
+    for (key, place) in open.into_iter().filter(|_| config.tls.is_none()) {
+        let words = "other machines reach this address, and it has no TLS: everybody on the way can read along. Name a \
+                     certificate in [tls]; where a proxy in front has one, say so with tls = \"proxy\"; for a trial start \
+                     with --insecure";
+        if let Some(place) = place {
+            root.fault(key, place, words);
+        }
+    }
+    if let Some(place) = open_metrics {
+        let words = "other machines reach this address, and it has no TLS, not even with [tls]: everybody on the way can read \
+                     along, the key too. Listen on loopback; or leave it out, and /metrics is where all else is; where only a \
+                     proxy with TLS reaches it, say so with tls = \"proxy\"; for a trial start with --insecure";
+        root.fault("metrics.listen", place, words);
+    }
 }
 
 fn read_drain(section: &mut Section, drain: &mut DrainLimits) {
@@ -204,26 +241,15 @@ fn read_proxies(root: &mut Section, config: &mut Config) {
     }
 }
 
-/// Certificates, or the word that a proxy has them. Whoever listens where others reach it has one of both.
-fn read_tls(root: &mut Section, beside: &Path, config: &mut Config, open: Option<Written>) {
+/// Certificates, or the word that a proxy has them.
+fn read_tls(root: &mut Section, beside: &Path, config: &mut Config) {
     if root.peek("tls") == Some("proxy") {
         root.word("tls", "", &mut config.tls_by_proxy, &[("proxy", true)]);
-    } else {
-        let doc = "`https://` and `wss://` on every port. Without the table there is none; `tls = \"proxy\"` instead of it \
-                   says that a proxy in front has TLS, so that plain TCP off loopback is meant.";
-        root.optional("tls", doc, |tls| config.tls = read_files(tls, beside));
+        return;
     }
-    let of_api = config.api_listen.iter().any(is_open).then(|| root.place());
-    if let Some(place) =
-        open.or(of_api).filter(|_| config.tls.is_none() && !config.tls_by_proxy && !root.is_insecure())
-    {
-        root.fault(
-            "listen",
-            place,
-            "other machines reach this address, and it has no TLS: everybody on the way can read along. Name a certificate \
-             in [tls]; where a proxy in front has one, say so with tls = \"proxy\"; for a trial start with --insecure",
-        );
-    }
+    let doc = "`https://` and `wss://` on every port but that of `[metrics]`. Without the table there is none; `tls = \
+               \"proxy\"` instead of it says that a proxy in front has TLS, so that plain TCP off loopback is meant.";
+    root.optional("tls", doc, |tls| config.tls = read_files(tls, beside));
 }
 
 /// A relative file is meant from where the config file stands.
@@ -275,7 +301,7 @@ fn read_limits(section: &mut Section, config: &mut Config) {
         "message_bytes",
         "The largest message, either way.",
         &mut limits.message_bytes,
-        KIB..=16 << 20,
+        KIB..=MESSAGE_BYTES,
     );
     section.number("channels", "Channels at once.", &mut limits.channels, 1..=100_000);
     let doc = "Commands a second; who sends more is not read until it is allowed again.";

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use everwire_engine::channel::{Access, HistoryLimits, OnSlow, Options, Who};
 
 use super::Config;
-use super::fields::DAY;
+use super::fields::{DAY, MESSAGE_BYTES};
 use super::section::Section;
+use super::units::write_size;
 use crate::schema;
 
 pub(super) const WHO: [(&str, Who); 4] = [
@@ -50,8 +51,13 @@ fn read_namespace(section: &mut Section, beside: &Path, message_bytes: u32, is_d
         conflate: None,
     };
     section.flag("presence", "Who is there is kept and told.", &mut options.presence);
-    let doc = "The largest message here; at most that of `[limits]`.";
-    section.size("message_bytes", doc, &mut options.message_bytes, 1..=u64::from(message_bytes));
+    let doc = "The largest message here; at most that of `[limits]`, which it is where this is left out.";
+    let place = section.size("message_bytes", doc, &mut options.message_bytes, 1..=MESSAGE_BYTES);
+    if let Some(place) = place.filter(|_| options.message_bytes > message_bytes) {
+        let most = write_size(message_bytes.into());
+        let words = format!("no message is larger than message_bytes of [limits], which is {most}");
+        section.fault("message_bytes", place, words);
+    }
     let mut on_slow = None;
     let slow = [OnSlow::Resync, OnSlow::Drop, OnSlow::Close].map(Some);
     let slow = [("resync", slow[0]), ("drop", slow[1]), ("close", slow[2])];

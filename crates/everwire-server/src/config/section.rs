@@ -158,24 +158,27 @@ impl Section {
         }
     }
 
-    /// A size such as `64KiB`, or a number of bytes, into `into`.
+    /// A size such as `64KiB`, or a number of bytes, into `into`; where it stands, if it does.
     pub(super) fn size<T: Copy + TryFrom<u64> + TryInto<u64>>(
         &mut self,
         key: &'static str,
         doc: &'static str,
         into: &mut T,
         range: RangeInclusive<u64>,
-    ) {
+    ) -> Option<Written> {
         let value = self.take(key);
         let written =
             |bytes: T| bytes.try_into().ok().map_or_else(String::new, |n| quoted(&units::write_size(n)));
         let place = value.as_ref().map(|v| v.place.clone());
         self.note(key, Kind::Size(range.clone()), doc, written(*into), place);
-        let Some(value) = value else { return };
+        let value = value?;
         let bytes = match (&value.what, value.text()) {
             (What::Number(number), _) => Ok(number.and_then(|n| u64::try_from(n).ok())),
             (_, Some(text)) => units::read_size(text).map(Some),
-            _ => return self.expected(key, &value, "a size such as \"64KiB\""),
+            _ => {
+                self.expected(key, &value, "a size such as \"64KiB\"");
+                return Some(value.place);
+            }
         };
         match bytes {
             Ok(bytes) => match bytes.filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok()) {
@@ -185,11 +188,12 @@ impl Section {
                 }
                 None => {
                     let [least, most] = [range.start(), range.end()].map(|n| units::write_size(*n));
-                    self.fault(key, value.place, format!("must be from {least} to {most}"));
+                    self.fault(key, value.place.clone(), format!("must be from {least} to {most}"));
                 }
             },
-            Err(words) => self.fault(key, value.place, words),
+            Err(words) => self.fault(key, value.place.clone(), words),
         }
+        Some(value.place)
     }
 
     pub(super) fn flag(&mut self, key: &'static str, doc: &'static str, into: &mut bool) -> Option<Written> {
@@ -261,7 +265,13 @@ impl Section {
         let value = self.take(key);
         let place = value.as_ref().map(|v| v.place.clone());
         self.note(key, Kind::TextsOrTables, doc, "[]".to_owned(), place);
-        let Some(value) = value else { return };
+        let Some(value) = value else {
+            if self.book.describing {
+                let path = format!("{}[]", self.key(key));
+                self.inner(path, Table::new(), self.place.clone(), |inner| read(inner, None));
+            }
+            return;
+        };
         if !matches!(&value.what, What::List(none) if none.is_empty()) {
             self.told("\"***\"".to_owned());
         }

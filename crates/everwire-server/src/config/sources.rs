@@ -1,6 +1,7 @@
 //! Where a config comes from: defaults < file < environment < flags.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::Config;
@@ -93,7 +94,10 @@ impl Sources {
     }
 
     fn lay_over(&self, table: &mut Table, faults: &mut Vec<Fault>) {
-        let ours = self.env.iter().filter(|(name, _)| !NO_SETTINGS.contains(&name.as_str()));
+        let ours = self
+            .env
+            .iter()
+            .filter(|(name, value)| !NO_SETTINGS.contains(&name.as_str()) && !is_of_kubernetes(name, value));
         let env = ours.filter_map(|(name, text)| {
             let path = name.strip_prefix(ENV)?.to_ascii_lowercase();
             Some((path.split("__").map(str::to_owned).collect::<Vec<_>>(), text, Written::Env(name.clone())))
@@ -110,6 +114,44 @@ impl Sources {
     }
 }
 
+/// What Kubernetes sets in every container for a service that is named `everwire`, or `everwire-metrics` and so on (the
+/// chapter "Service" of its manual, environment variables). Nobody means anything by it. The value must have the form too:
+/// who sets `EVERWIRE_PORT=8080` has a wish, and is told where it belongs.
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    // Two underscores part a table from its key: that is a setting, if a wrong one.
+    let Some(rest) = name.strip_prefix(ENV).filter(|rest| !rest.contains("__")) else { return false };
+    let is_port = |text: &str| text.parse::<u16>().is_ok();
+    let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
+    let is_protocol =
+        |text: &str| ["tcp", "udp", "sctp"].iter().any(|known| text.eq_ignore_ascii_case(known));
+    let is_link = |text: &str| text.split_once("://").is_some_and(|(protocol, _)| is_protocol(protocol));
+    // What stands before may be the rest of the service's name.
+    let behind = |word: &str| {
+        let found = rest
+            .strip_prefix(word)
+            .or_else(|| rest.split_once(&format!("_{word}")).map(|(_, behind)| behind));
+        let found = found.filter(|behind| behind.is_empty() || behind.starts_with('_'));
+        found.map(|behind| behind.split('_').skip(1).collect::<Vec<_>>())
+    };
+    if rest == "SERVICE_HOST" || rest.ends_with("_SERVICE_HOST") {
+        return is_address(value);
+    }
+    if behind("SERVICE_PORT").is_some() {
+        return is_port(value);
+    }
+    match behind("PORT").as_deref() {
+        Some([]) => is_link(value),
+        Some([port, protocol, part @ ..]) if is_port(port) && is_protocol(protocol) => match part {
+            [] => is_link(value),
+            ["PROTO"] => is_protocol(value),
+            ["PORT"] => is_port(value),
+            ["ADDR"] => is_address(value),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 fn read_text(file: &Path) -> Result<String, Faults> {
     let told = |words: String| {
         let fault = Fault { place: Written::File, key: String::new(), words };
@@ -122,6 +164,10 @@ fn read_text(file: &Path) -> Result<String, Faults> {
     std::fs::read_to_string(file).map_err(|error| {
         told(match error.kind() {
             io::ErrorKind::NotFound => FIRST_FILE.replace("KEY", &fresh_key()),
+            io::ErrorKind::PermissionDenied => format!(
+                "the config file can't be read: {error}. Whoever runs this needs the right: under systemd that is the user \
+                 everwire, so `chown root:everwire` and `chmod 640` it, as `everwire init` says"
+            ),
             _ => format!("the config file can't be read: {error}"),
         })
     })

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use everwire_brokers::disk::Sync;
 use everwire_engine::channel::{OnSlow, Who};
+use serde_json::{Value, json};
 
 use crate::tls::ClientAuth;
 use crate::trust::Told;
@@ -131,11 +132,21 @@ fn what_is_insecure_is_refused_unless_it_is_meant() {
         ("listen = [\"[::]:80\"]\n", "f:1: listen: other machines reach this address"),
         ("api_keys = [\"0123456789abcdef\"]\n", "f:1: api_keys: a key has at least 32 characters"),
         (anyone, "f:2: namespaces.chat.access.publish: so anybody who reaches the server can speak"),
+        ("[api]\nlisten = [\"0.0.0.0:80\"]\n", "f:2: api.listen: other machines reach this address"),
+        ("[metrics]\nlisten = [\"0.0.0.0:80\"]\n", "f:2: metrics.listen: other machines reach this address"),
+        (
+            "[metrics]\nlisten = [\"[::]:80\"]\n[tls]\ncert_file = \"c\"\nkey_file = \"k\"\n",
+            "f:2: metrics.listen: other machines reach this address, and it has no TLS, not even with [tls]",
+        ),
     ] {
         assert!(faults(text, &[], &[]).starts_with(fault), "{text}: {}", faults(text, &[], &[]));
         assert!(Config::read("f", text).is_ok(), "{text}");
     }
-    assert!(gathered("tls = \"proxy\"\nlisten = [\"0.0.0.0:80\"]\n", &[], &[]).is_ok());
+    let proxy = "tls = \"proxy\"\nlisten = [\"0.0.0.0:80\"]\n";
+    assert!(gathered(proxy, &[], &[]).is_ok());
+    let all = format!("{proxy}[api]\nlisten = [\"0.0.0.0:81\"]\n[metrics]\nlisten = [\"0.0.0.0:82\"]\n");
+    assert!(gathered(&all, &[], &[]).is_ok());
+    assert!(gathered("[metrics]\nlisten = [\"127.0.0.1:80\", \"localhost:1\"]\n", &[], &[]).is_ok());
     assert!(gathered("listen = [\"127.0.0.1:80\", \"localhost:1\"]\n", &[], &[]).is_ok());
     let example = "api_keys = [\"change-me-0123456789abcdef0123456789\"]\n";
     assert!(Config::read("f", example).unwrap_err().to_string().contains("everybody knows"));
@@ -171,6 +182,39 @@ fn a_name_that_a_setting_names_is_known() {
     assert!(!told.contains("token_secret"), "{told}");
 }
 
+/// What Kubernetes tells of a service named everwire is nobody's wish; anything else that begins so is a mistake.
+#[test]
+fn what_kubernetes_sets_is_no_setting() {
+    let of_kubernetes = [
+        ("EVERWIRE_SERVICE_HOST", "10.0.0.7"),
+        ("EVERWIRE_SERVICE_PORT", "8765"),
+        ("EVERWIRE_SERVICE_PORT_WS", "8765"),
+        ("EVERWIRE_PORT", "tcp://10.0.0.7:8765"),
+        ("EVERWIRE_PORT_8765_TCP", "tcp://10.0.0.7:8765"),
+        ("EVERWIRE_PORT_8765_TCP_PROTO", "tcp"),
+        ("EVERWIRE_PORT_8765_TCP_PORT", "8765"),
+        ("EVERWIRE_PORT_8765_TCP_ADDR", "10.0.0.7"),
+        ("EVERWIRE_METRICS_SERVICE_HOST", "fd00::7"),
+        ("EVERWIRE_METRICS_SERVICE_PORT", "9090"),
+        ("EVERWIRE_METRICS_PORT", "tcp://[fd00::7]:9090"),
+        ("EVERWIRE_METRICS_PORT_9090_TCP_ADDR", "fd00::7"),
+    ];
+    assert!(gathered("", &of_kubernetes, &[]).is_ok(), "{}", faults("", &of_kubernetes, &[]));
+    for (name, value) in [
+        ("EVERWIRE_PORT", "8765"),
+        ("EVERWIRE_SERVICE_HOST", "everwire.example.com"),
+        ("EVERWIRE_SERVICE_PORT", "many"),
+        ("EVERWIRE_SERVICE", "10.0.0.7"),
+        ("EVERWIRE_PORT_8765", "tcp://10.0.0.7:8765"),
+        ("EVERWIRE_PORT_8765_TCP_NAME", "ws"),
+        ("EVERWIRE_PORT_MANY_TCP_PORT", "8765"),
+        ("EVERWIRE_LIMITS__PORT", "tcp://10.0.0.7:8765"),
+        ("EVERWIRE_LIMITS__SERVICE_PORT", "1"),
+    ] {
+        assert!(faults("", &[(name, value)], &[]).starts_with(&format!("{name}: ")), "{name}={value}");
+    }
+}
+
 /// The documents that are written from the settings are those of today: `everwire config default` and its sisters.
 #[test]
 fn the_documents_are_those_of_the_settings() {
@@ -201,7 +245,7 @@ fn the_template_shows_the_defaults() {
     for line in template.lines() {
         let bare = line.strip_prefix("# ").unwrap_or(line);
         if bare.starts_with('[') && bare.ends_with(']') {
-            tokens = ["tokens", "tls", "<"].iter().any(|part| bare.contains(part));
+            tokens = ["tokens", "tls", "api_keys", "<"].iter().any(|part| bare.contains(part));
             all.push_str(if tokens { "" } else { bare });
         } else if !tokens && bare.split(' ').nth(1) == Some("=") && !bare.ends_with("= \"\"") {
             all.push_str(bare);
@@ -231,6 +275,47 @@ fn the_schema_knows_every_setting() {
     let keys = &schema["properties"]["tokens"]["properties"]["keys"]["items"];
     assert_eq!(keys["properties"]["algorithm"]["enum"][0], "HS256");
     assert_eq!(keys["additionalProperties"], false);
+}
+
+/// What the parser takes the schema takes too, and it refuses keys that the parser refuses.
+#[test]
+fn the_schema_and_the_parser_agree() {
+    let schema = jsonschema::validator_for(&schema(&describe())).unwrap();
+    let key = "0123456789abcdef0123456789abcdef";
+    let keys = |rest: &str| format!("api_keys = [\"{key}\", {{ key = \"{key}\", {rest} }}]\n");
+    let namespace = "[namespaces.chat]\nmessage_bytes";
+    let size = |size: Value| json!({ "namespaces": { "chat": { "message_bytes": size } } });
+    let mut large = size(1_048_576.into());
+    large["limits"] = json!({ "message_bytes": 1_048_576 });
+    for (text, json, good) in [
+        (format!("[limits]\nmessage_bytes = 1048576\n{namespace} = 1048576\n"), large, true),
+        (format!("{namespace} = \"64KiB\"\n"), size("64KiB".into()), true),
+        (format!("{namespace} = 17000000\n"), size(17_000_000.into()), false),
+        (
+            keys("rights = [\"publish\"], channels = [\"a:*\"]"),
+            json!({ "api_keys": [key, { "key": key, "rights": ["publish"], "channels": ["a:*"] }] }),
+            true,
+        ),
+        (
+            keys("right = [\"publish\"]"),
+            json!({ "api_keys": [key, { "key": key, "right": ["publish"] }] }),
+            false,
+        ),
+        (
+            format!("[[api_keys]]\nkey = \"{key}\"\nchannels = \"a\"\n"),
+            json!({ "api_keys": [{ "key": key, "channels": "a" }] }),
+            false,
+        ),
+        ("tls = \"proxy\"\n".to_owned(), json!({ "tls": "proxy" }), true),
+    ] {
+        assert_eq!(gathered(&text, &[], &[]).is_ok(), good, "{text}");
+        assert_eq!(schema.is_valid(&json), good, "{text}");
+    }
+    let larger = faults(&format!("{namespace} = \"65KiB\"\n"), &[], &[]);
+    assert_eq!(
+        larger,
+        "f:2: namespaces.chat.message_bytes: no message is larger than message_bytes of [limits], which is 64KiB"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 pub(super) mod access;
 mod channels;
+mod listing;
 mod connections;
 mod explain;
 mod info;
@@ -159,7 +160,7 @@ async fn perform(site: &Site, caller: &Caller, call: &Call<'_>) -> Result<Vec<u8
             channels::presence(site, channel, *limit, after.as_deref())
         }
         Call::PresenceStats { channel } => channels::presence_stats(site, channel),
-        Call::Channels { prefix, page } => channels::list(site, caller, prefix, page),
+        Call::Channels { prefix, page } => listing::list(site, caller, prefix, page),
         Call::Connections { which, page } => connections::list(site, caller, which, page).await,
         Call::Subscribe { whom, channel, since, rewind } => {
             connections::subscribe(site, whom, channel, since.as_ref(), *rewind).await

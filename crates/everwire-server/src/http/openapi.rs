@@ -1,6 +1,7 @@
 //! `/api/openapi.json`: the table of verbs as an OpenAPI 3.1 document.
 //!
-//! It is made of the same rows that requests are read by, so it can't promise what is not there.
+//! It is made of the same rows that requests are read by, so it can't promise what is not there. The log's level has no row,
+//! and stands here.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,8 @@ pub(super) fn document(config: &Config) -> Vec<u8> {
         components.insert(format!("{}_request", spec.name), schemas.request(spec.fields, spec.choice));
         components.insert(format!("{}_answer", spec.name), schemas.answer(spec.answer, spec.tells));
     }
+    // Of the server itself, and none of the table's.
+    paths.insert("/api/log_level".into(), json!({ "post": log_level() }));
     let publication = Verb::Publish.spec();
     components.insert("publication".into(), schemas.request(FIELDS_OF_A_PUBLICATION, publication.choice));
     components.insert("error".into(), schemas.answer("error", ERROR));
@@ -70,6 +73,36 @@ fn operation(spec: &Spec) -> Value {
         "summary": spec.doc,
         "description": format!("The key needs the right `{}`.", spec.grant.as_str()),
         "requestBody": { "required": true, "content": content("request") },
+        "responses": responses,
+    })
+}
+
+/// `POST /api/log_level`; its body is small, so that it is never too large but unreadable.
+fn log_level() -> Value {
+    let level = json!({ "type": "string", "description": "off, error, warn, info, debug or trace, or such as \"info,everwire_server::front=debug\"." });
+    let content = |schema: Value| json!({ "application/json": { "schema": schema } });
+    let request = json!({ "type": "object", "properties": { "level": level }, "required": ["level"] });
+    let answer = json!({
+        "type": "object",
+        "properties": { "type": { "const": "log_level" }, "level": level },
+        "required": ["type", "level"],
+        "additionalProperties": false,
+    });
+    let mut responses = Map::new();
+    responses.insert("200".into(), json!({ "description": "Done.", "content": content(answer) }));
+    let [bad, without, not_granted] =
+        [ErrorCode::BadRequest, ErrorCode::Unauthorized, ErrorCode::PermissionDenied];
+    let own = [(408, bad), (415, bad), (ErrorCode::NotAvailable.http_status(), ErrorCode::NotAvailable)];
+    for (status, code) in
+        [bad, without, not_granted].map(|code| (code.http_status(), code)).into_iter().chain(own)
+    {
+        responses.insert(status.to_string(), refusal(&[code.as_str()]));
+    }
+    json!({
+        "operationId": "log_level",
+        "summary": "Changes how much the server logs, until its next start.",
+        "description": "The key needs the right `log_level`.",
+        "requestBody": { "required": true, "content": content(request) },
         "responses": responses,
     })
 }
@@ -267,7 +300,9 @@ mod tests {
     #[test]
     fn every_verb_is_there_and_every_reference_leads_somewhere() {
         let whole = whole();
-        assert_eq!(whole["paths"].as_object().unwrap().len(), Verb::ALL.len());
+        let paths = whole["paths"].as_object().unwrap();
+        assert_eq!(paths.len(), Verb::ALL.len() + 1);
+        assert!(paths.contains_key("/api/log_level"));
         let mut all = Vec::new();
         references(&whole, &mut all);
         assert!(all.len() > Verb::ALL.len());

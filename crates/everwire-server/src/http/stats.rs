@@ -5,14 +5,16 @@ use std::sync::atomic::Ordering;
 
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
+use everwire_proto::api::Grant;
 use serde_json::{Map, Value, json};
 
-use super::api::access::is_local;
+use super::api::access::{self, is_local};
 use crate::banner::Addresses;
+use crate::config::Mode;
 use crate::origins;
 use crate::site::Site;
 
-/// The object. The API's key stands in it only in dev mode, for a page of ours on this machine.
+/// The object. Figures stand in it for whoever may know them. The API's key stands in it only in dev mode, for a page of ours on this machine.
 pub(super) fn stats(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Vec<u8> {
     let host = headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
     let at = Addresses::asked_at(site.config().place(), host, site.port);
@@ -29,12 +31,8 @@ pub(super) fn stats(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Vec<u
     if let Some(key) = site.config().api_keys.first().filter(|_| ours) {
         addresses.insert("key".into(), key.reveal().into());
     }
-    let stats = json!({
+    let mut stats = json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "uptime_ms": site.clock.now().mono_ms,
-        "connections": site.connections(),
-        "channels": site.node.channel_count(),
-        "messages": site.node.counters.published.load(Ordering::Relaxed),
         "mode": site.config().mode.as_str(),
         // What our pages need; one that lacks it says so instead of waiting.
         "echo": site.config().echo,
@@ -42,5 +40,18 @@ pub(super) fn stats(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> Vec<u
         "chat": site.config().is_open_to_pages("chat:lobby"),
         "addresses": Value::Object(addresses),
     });
+    if may_count(site, peer, headers) {
+        stats["uptime_ms"] = site.clock.now().mono_ms.into();
+        stats["connections"] = site.connections().into();
+        stats["channels"] = site.node.channel_count().into();
+        stats["messages"] = site.node.counters.published.load(Ordering::Relaxed).into();
+    }
     stats.to_string().into_bytes()
+}
+
+/// How much a server has to do is its operator's business: the figures are for dev mode, and for whoever has a key of the API
+/// with the right `info`, which tells the same.
+fn may_count(site: &Site, peer: SocketAddr, headers: &HeaderMap) -> bool {
+    let granted = || access::caller(site, peer, headers)?.must_be_granted(Grant::Info);
+    site.config().mode == Mode::Dev || granted().is_ok()
 }

@@ -51,7 +51,8 @@ fn specs() -> impl Iterator<Item = &'static Spec> {
 fn every_verb_wants_a_key_that_has_its_right() {
     let world = world();
     let backend = Backend::of(&world);
-    assert_eq!(backend.verbs().len(), Verb::ALL.len());
+    // And the log's level, which is in no table.
+    assert_eq!(backend.verbs().len(), Verb::ALL.len() + 1);
     for spec in specs() {
         let body = good(spec.verb).to_string();
         let own = key_of(spec.grant.as_str());
@@ -73,6 +74,24 @@ fn every_verb_wants_a_key_that_has_its_right() {
             assert!(answer.to_string().contains(told), "{} {lines}: {answer}", spec.name);
         }
     }
+}
+
+#[test]
+fn the_level_of_the_log_is_as_the_document_says() {
+    let world = world();
+    let backend = Backend::of(&world);
+    let own = format!("X-API-Key: {}\r\n", key_of("log_level"));
+    for (lines, body, status) in [
+        (String::new(), r#"{"level":"info"}"#, 401),
+        (format!("X-API-Key: {}\r\n", key_of("nothing")), r#"{"level":"info"}"#, 403),
+        (own.clone(), r#"{"level":7}"#, 400),
+        (own.clone(), "nothing", 400),
+        (own.clone(), r#"{"level":"a=b=c"}"#, 400),
+    ] {
+        let (got, answer) = backend.send_with("log_level", &format!("{JSON}{lines}"), body);
+        assert_eq!(got, status, "{lines} {body}: {answer}");
+    }
+    assert_eq!(backend.send_with("log_level", &own, r#"{"level":"info"}"#).0, 415);
 }
 
 #[test]

@@ -210,6 +210,7 @@ fn an_explanation_names_the_rule() {
     let allow = json!({ "allow": { "token:*": ["publish"] } });
     let ann = token(Some("ann"), &allow);
     let (_, spoilt) = ann.split_at(5);
+    let guest = token(None, &json!({ "channel": "token:1" }));
     for (who, channel, action, allowed, told) in [
         (json!({}), "open:1", "publish", true, "anyone"),
         (json!({}), "deny:1", "publish", false, "deny"),
@@ -221,6 +222,8 @@ fn an_explanation_names_the_rule() {
         (json!({ "token": ann }), "user:ann", "subscribe", true, "this user's own"),
         (json!({ "token": ann }), "user:bob", "subscribe", false, "another user's"),
         (json!({ "token": spoilt }), "open:1", "publish", false, "the token is refused: "),
+        (json!({ "token": guest }), "token:1", "subscribe", true, "the token is for this channel"),
+        (json!({ "token": guest }), "open:1", "subscribe", false, "for no other channel"),
         (json!({}), "nowhere:1", "publish", false, "no namespace"),
         (json!({}), "a b", "publish", false, "white space"),
     ] {
@@ -240,4 +243,51 @@ fn an_explanation_names_the_rule() {
             .to_string()
             .contains(&ann)
     );
+}
+
+/// Every channel of the list, page by page.
+fn all_channels(backend: &Backend<'_>, limit: usize) -> Vec<Value> {
+    let (mut all, mut after) = (Vec::new(), Value::Null);
+    for _ in 0..100 {
+        let page = backend.ask("channels", &json!({ "prefix": "c:", "limit": limit, "after": after }));
+        all.extend(page["channels"].as_array().unwrap().iter().cloned());
+        after = page["next"].clone();
+        if after.is_null() {
+            return all;
+        }
+    }
+    panic!("the list has no end: {all:?}");
+}
+
+#[test]
+fn channels_on_disk_are_listed_before_a_restart_and_after_it() {
+    let data = Data::new();
+    let world = world_on_disk(&data);
+    let backend = Backend::of(&world);
+    let mut told: Vec<(String, Value)> = Vec::new();
+    for n in 0..7 {
+        let name = format!("c:{n}");
+        let published = backend.ask("publish", &json!({ "channel": name, "data": 1 }));
+        told.push((name, published["position"].clone()));
+    }
+    let sorted = |mut channels: Vec<Value>| {
+        channels.sort_by_key(|channel| channel["channel"].as_str().unwrap().to_owned());
+        let pair =
+            |channel: &Value| (channel["channel"].as_str().unwrap().to_owned(), channel["position"].clone());
+        channels.iter().map(pair).collect::<Vec<_>>()
+    };
+    assert_eq!(sorted(all_channels(&backend, 3)), told);
+    drop(world);
+    let world = world_on_disk(&data);
+    let backend = Backend::of(&world);
+    // One is in use again, the others are known to the store alone.
+    let mut client = world.session();
+    assert_eq!(client.ask(r#"{"type":"subscribe","id":2,"channel":"c:3"}"#)["type"], "subscribed");
+    for limit in [1, 3, 7, 100] {
+        let listed = all_channels(&backend, limit);
+        let subscribed = listed.iter().filter(|channel| channel["subscribed"] == true);
+        assert_eq!(subscribed.count(), 1, "{listed:?}");
+        assert_eq!(sorted(listed), told, "{limit}");
+    }
+    assert_eq!(backend.refused("channels", &json!({ "after": "store-x" })).0, 400);
 }

@@ -9,6 +9,7 @@ use everwire_bench::load::outcome::Outcome;
 use everwire_proto::ws::handshake::accept_for;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::pki::Pair;
 use crate::process::{Process, Scratch};
 use crate::wire::Wire;
 
@@ -147,6 +148,54 @@ fn a_page_is_written_and_runs_are_compared() {
 }
 
 /// Expects an exit code and words on standard error.
+#[test]
+fn over_tls_everything_comes_too() {
+    let pair = Pair::new();
+    let (files, open) = (pair.files(), "\"anyone\"");
+    let server = Process::serve(&format!(
+        "listen = [\"127.0.0.1:0\"]\n[tls]\ncert_file = {:?}\nkey_file = {:?}\n[namespaces.default]\nhistory = {{}}\n\
+         presence = true\naccess = {{ subscribe = {open}, publish = {open}, history = {open}, presence = {open} }}\n",
+        files.cert, files.key
+    ));
+    // A handshake takes its time where others work too: all that is begun counts, whenever it is done.
+    let patient = "--warmup 0s --duration 500ms --drain 10s";
+    let at = format!("--url wss://localhost:{}/ws {patient}", server.addr.port());
+    let ca = files.cert.display();
+    for scenario in [
+        "fanout --conns 20 --channels 2 --rate 40",
+        // More than TLS takes at once, and more than one of its records.
+        "fanout --conns 5 --rate 0 --in-flight 4 --size 60000",
+        "connect --conns 5 --rate 20",
+        "recover --conns 10 --channels 2 --missed 20",
+    ] {
+        let outcome = outcome(&format!("{scenario} {at} --ca {ca}"));
+        let faults = (outcome.loss, outcome.duplicates, outcome.errors, outcome.first_error.as_deref());
+        assert_eq!(faults, (0, 0, 0, None), "{scenario}");
+        assert!(outcome.received > 0, "{scenario}: {outcome:?}");
+    }
+    fails(&format!("fanout {at}"), 1, "by --ca");
+}
+
+/// A report is made to be handed on.
+#[test]
+fn no_secret_stands_in_a_report() {
+    let server = dev();
+    let page = Scratch::new("report.html", "");
+    let secret = "S3CRET-0123456789";
+    let output = bench(&format!(
+        "echo --url ws://{}/echo/raw?token={secret} --header X-API-Key:{secret} --metrics-key {secret} {SHORT} --conns 2 \
+         --rate 50 --json - --html {}",
+        server.addr,
+        page.path().display()
+    ));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = [output.stdout, output.stderr].concat();
+    for text in [String::from_utf8(said).unwrap(), page.read()] {
+        assert!(text.contains("***") && text.contains("X-API-Key"), "{text}");
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
 #[track_caller]
 fn fails(words: &str, code: i32, part: &str) {
     let output = bench(words);

@@ -205,7 +205,7 @@ fn the_doctor_tells_what_is_well_and_what_is_not() {
     for line in [
         "ok   config ",
         "ok   clock ",
-        "ok   socket       ws://",
+        "ok   socket         ws://",
         "as nobody, and answers",
         "is taken, by this server",
     ] {
@@ -217,11 +217,38 @@ fn the_doctor_tells_what_is_well_and_what_is_not() {
     let ill = everwire(&[&args[..], &["--origin", "https://elsewhere.example.com"]].concat());
     assert_eq!(ill.status.code(), Some(1));
     for line in [
-        "BAD  listen       can't listen on 192.0.2.1:1",
-        &format!("BAD  socket       ws://127.0.0.1:{port}/ws: "),
+        "BAD  listen         can't listen on 192.0.2.1:1",
+        &format!("BAD  socket         ws://127.0.0.1:{port}/ws: "),
     ] {
         assert!(words(&ill).contains(line), "{line}: {}", words(&ill));
     }
+}
+
+/// What `serve` would refuse, whoever looks says so before.
+#[test]
+fn what_keeps_a_server_from_starting_is_told_before() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let text = format!(
+        "listen = [\"127.0.0.1:0\"]\n[api]\nlisten = [\"{taken}\"]\n[metrics]\nlisten = [\"{taken}\"]\n"
+    );
+    let config = Scratch::new("ports.toml", &text);
+    let ill = everwire(&["doctor", "--config", config.path().to_str().unwrap()]);
+    assert_eq!(ill.status.code(), Some(1), "{}", text_of_both(&ill));
+    for name in ["api.listen", "metrics.listen"] {
+        let line = format!("BAD  {name:<14} {taken} is taken by ");
+        assert!(words(&ill).contains(&line), "{line}: {}", words(&ill));
+    }
+    let sealed =
+        Scratch::new("sealed.toml", "[tls]\ncert_file = \"absent.pem\"\nkey_file = \"absent.key\"\n");
+    let path = sealed.path().to_str().unwrap();
+    let check = everwire(&["config", "check", "--config", path]);
+    assert_eq!(check.status.code(), Some(78), "{}", text_of_both(&check));
+    assert!(words(&check).starts_with(&format!("{path}: TLS: can't read ")), "{}", words(&check));
+}
+
+fn text_of_both(output: &Output) -> String {
+    format!("{}{}", text(output), words(output))
 }
 
 #[test]
@@ -235,6 +262,10 @@ fn a_new_server_begins_with_files_that_work() {
     let config = path.to_str().unwrap();
     let line = format!("everwire serve --config {config}");
     assert!(text(&output).contains(&line), "{}", text(&output));
+    let owned = format!("install -D -o root -g everwire -m 640 {config} /etc/everwire/everwire.toml");
+    assert!(text(&output).contains(&owned), "{}", text(&output));
+    let unit = std::fs::read_to_string(dir.join("everwire.service")).unwrap();
+    assert_eq!(unit, include_str!("../../../../deploy/everwire.service"));
     let again = everwire(&["init", folder]);
     assert_eq!(again.status.code(), Some(1));
     assert!(words(&again).contains("is there already, and stays as it is"), "{}", words(&again));

@@ -148,6 +148,13 @@ fn serve_mode_wants_a_key_and_knows_no_channel() {
     for absent in ["echo", "demo", "chat"] {
         assert!(stats.contains(&format!("\"{absent}\":false")), "{absent}: {stats}");
     }
+    // How much there is to do is told to whoever has a key, and to nobody else.
+    let with_key = world.http("GET", "/stats", &format!("X-API-Key: {KEY}\r\n"), "").1;
+    for figure in ["uptime_ms", "connections", "channels", "messages"] {
+        let figure = format!("\"{figure}\":");
+        assert!(!stats.contains(&figure) && with_key.contains(&figure), "{figure}: {stats} {with_key}");
+        assert!(!world.http("GET", "/stats", "X-API-Key: guess\r\n", "").1.contains(&figure), "{figure}");
+    }
 }
 
 #[test]

@@ -134,6 +134,10 @@ fn the_unit_is_what_the_server_expects() {
     assert_eq!(service("Type"), ["notify"]);
     assert_eq!(service("KillSignal"), ["SIGTERM"]);
     assert_eq!(service("SuccessExitStatus"), ["130 143"], "the codes of a second signal");
+    assert_eq!(service("RestartPreventExitStatus"), ["78"], "a bad config is as bad at the next start");
+    // A user of the moment (DynamicUser) could read no config that has a key in it.
+    assert_eq!((service("User"), service("Group")), (vec!["everwire"], vec!["everwire"]));
+    assert!(!keys.contains_key(&("Service", "DynamicUser")));
     assert!(service("ExecStart")[0].contains("everwire serve --config "), "{:?}", service("ExecStart"));
     assert_eq!(service("StateDirectory"), ["everwire"], "history is kept there");
     let seconds = |key: &'static str| service(key)[0].parse::<u64>().unwrap();

@@ -135,7 +135,13 @@ fn a_log_of_everything_holds_no_secret() {
 
 /// The program with these words; its exit code and all that it said.
 fn everwire(args: &[&str], input: &str) -> (Option<i32>, String) {
+    everwire_with(args, input, None)
+}
+
+/// The same, where the environment names the config.
+fn everwire_with(args: &[&str], input: &str, config: Option<&str>) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_everwire"));
+    command.envs(config.map(|config| ("EVERWIRE_CONFIG", config)));
     let command = command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -197,6 +203,41 @@ fn an_operator_makes_a_token_and_learns_what_it_allows() {
 }
 
 #[test]
+fn a_token_may_say_where_its_connections_begin_and_what_they_may() {
+    let file = Scratch::new("tokens.toml", &config());
+    let path = file.path().to_str();
+    let new = [
+        "token",
+        "new",
+        "--user",
+        "ann",
+        "--subscribe",
+        "auth:1",
+        "--limit",
+        "channels=2",
+        "--limit",
+        "commands_per_second=7",
+    ];
+    let (code, token) = everwire_with(&new, "", path);
+    assert_eq!(code, Some(0), "{token}");
+    let (code, said) = everwire_with(&["token", "check", &token], "", path);
+    assert_eq!(code, Some(0), "{said}");
+    for line in ["channels  auth:1", "at most   2 channels", "at most   7 commands per second"] {
+        assert!(said.contains(line), "{said}");
+    }
+    let world = guarded();
+    let (_, connected) = connect(&world, &token);
+    assert_eq!(connected["subscriptions"][0]["channel"], "auth:1", "{connected}");
+    assert_eq!(
+        (&connected["limits"]["channels"], &connected["limits"]["commands_per_second"]),
+        (&json!(2), &json!(7))
+    );
+    let explain = ["explain", "--channel", "auth:1", "--action", "publish", "--token", &token];
+    let (code, said) = everwire_with(&explain, "", path);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
 fn an_operator_learns_which_rule_decides() {
     let file = Scratch::new("tokens.toml", &config());
     let path = file.path().to_str().unwrap();
@@ -216,7 +257,9 @@ fn an_operator_learns_which_rule_decides() {
         ("user:ann", "history", Some(&token), 0, "this user's own"),
         ("user:bob", "history", Some(&token), 1, "another user's"),
         ("other:1", "history", Some(&token), 1, "unknown_channel"),
-        ("token:1", "history", Some(&entrance), 1, "it is for `subscribe`, not for `connect`"),
+        ("token:1", "subscribe", Some(&entrance), 0, "the token is for this channel"),
+        ("token:1", "history", Some(&entrance), 1, "for `subscribe` alone"),
+        ("token:2", "subscribe", Some(&entrance), 1, "the token is for token:1, and for no other channel"),
     ] {
         let mut args = vec!["explain", "--config", path, "--channel", channel, "--action", action];
         args.extend(token.iter().flat_map(|token| ["--token", token.as_str()]));

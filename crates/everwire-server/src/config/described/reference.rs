@@ -13,7 +13,9 @@ what `everwire config default` prints; `everwire config schema` prints a JSON Sc
 Defaults, then the file, then the environment, then `--set key=value`: the later goes before the earlier. A name in the
 environment is `EVERWIRE_`, the table, two underscores, the key, in capitals. Lists are parted by commas there, or written as in
 TOML. Times are a number and `ms`, `s`, `m`, `h` or `d`; sizes are bytes, or a number and `KiB`, `MiB`, `GiB` or `TiB`. Whatever
-is unknown is an error, in the file and in the environment, and all errors are told at once.
+is unknown is an error, in the file and in the environment, and all errors are told at once. Only what Kubernetes sets by itself
+for a service that is named `everwire` (or `everwire-...`) is passed over: `EVERWIRE_SERVICE_HOST` with an address,
+`EVERWIRE_SERVICE_PORT...` with a number, `EVERWIRE_PORT...` with `tcp://...`, and its parts `..._PROTO`, `..._PORT` and `..._ADDR`.
 ";
 
 /// The page, as Markdown.
@@ -39,10 +41,10 @@ pub fn reference(settings: &[Setting]) -> String {
             continue;
         }
         if table.as_deref() != Some(above) {
-            let name = if above.is_empty() {
-                "Without a table".to_owned()
-            } else {
-                format!("`[{above}]`, the rest")
+            let name = match above.strip_suffix("[]") {
+                _ if above.is_empty() => "Without a table".to_owned(),
+                Some(list) => format!("`[[{list}]]`"),
+                None => format!("`[{above}]`, the rest"),
             };
             let _ = write!(text, "\n## {name}\n{COLUMNS}");
             table = Some(above.to_owned());

@@ -35,7 +35,11 @@ fn inside<'a>(table: &'a mut Value, part: &str) -> &'a mut Value {
         return &mut table["additionalProperties"];
     }
     match part.strip_suffix("[]") {
-        Some(list) => &mut table["properties"][list]["items"],
+        Some(list) => match &mut table["properties"][list]["items"] {
+            // A text, or a table.
+            either if either["anyOf"].is_array() => &mut either["anyOf"][1],
+            items => items,
+        },
         None => &mut table["properties"][part],
     }
 }
@@ -58,7 +62,8 @@ fn leaf(setting: &Setting) -> Value {
         Kind::Text => json!({ "type": "string", "minLength": 1 }),
         Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::TextsOrTables => {
-            json!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, { "type": "object" }] } })
+            let table = object("What it is and what it allows.");
+            json!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, table] } })
         }
         Kind::Section | Kind::Optional => object(setting.doc),
         Kind::Tables => json!({ "type": "array", "items": object(setting.doc) }),

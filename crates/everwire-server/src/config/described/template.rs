@@ -34,6 +34,11 @@ pub fn template(settings: &[Setting], given: &[(&str, String)]) -> String {
                 let is_off = setting.kind != Kind::Section || path.contains('<');
                 head(&mut text, &path, setting.doc, is_off);
             }
+            Kind::TextsOrTables => {
+                value(&mut text, setting, given);
+                let doc = "One that may not do everything, as a table; then there is no list above.";
+                head(&mut text, &format!("{}[]", setting.path), doc, true);
+            }
             _ => value(&mut text, setting, given),
         }
     }

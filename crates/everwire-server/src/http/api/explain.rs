@@ -1,6 +1,6 @@
 //! `explain`: who may do what, and which rule says so.
 
-use everwire_engine::permit::Right;
+use everwire_engine::permit::{Right, Rule};
 use everwire_engine::ports::Identity;
 use everwire_proto::api::Explain;
 use everwire_proto::codes::ErrorCode;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::written;
 use crate::site::Site;
-use crate::verdict::{Verdict, verdict};
+use crate::verdict::{Holder, Verdict, verdict};
 
 #[derive(Serialize)]
 struct Explained {
@@ -39,40 +39,43 @@ pub(super) fn explain(site: &Site, ask: &Explain<'_>) -> Vec<u8> {
 }
 
 fn explained(site: &Site, ask: &Explain<'_>) -> Explained {
-    let identity = match identity(site, ask) {
-        Ok(identity) => identity,
+    let holder = match holder(site, ask) {
+        Ok(holder) => holder,
         Err(because) => return denied(ErrorCode::TokenInvalid, because, &Identity::default()),
+    };
+    let identity = &holder.identity;
+    let allowed = |because: String, rule: Option<&Rule>| Explained {
+        r#type: "explained",
+        allowed: true,
+        because,
+        rule: rule.map(ToString::to_string),
+        user: identity.user.as_deref().map(str::to_owned),
+        code: None,
     };
     let settings = site.node.settings();
     let rules = (&settings.namespaces, settings.connect_required);
     let known = ask.token.is_some() || ask.user.is_some();
     let right = Right::parse(&ask.action).expect("the table of verbs has the words of rights");
-    match verdict(rules, (&identity, known), &ask.channel, right) {
-        Verdict::Refused(code, because) => denied(code, because, &identity),
+    match verdict(rules, (&holder, known), &ask.channel, right) {
+        Verdict::Refused(code, because) => denied(code, because, identity),
         Verdict::Ruled(ruling, _) if !ruling.admits() => {
-            denied(ErrorCode::PermissionDenied, ruling.to_string(), &identity)
+            denied(ErrorCode::PermissionDenied, ruling.to_string(), identity)
         }
-        Verdict::Ruled(ruling, rule) => Explained {
-            r#type: "explained",
-            allowed: true,
-            because: ruling.to_string(),
-            rule: rule.map(ToString::to_string),
-            user: identity.user.as_deref().map(str::to_owned),
-            code: None,
-        },
+        Verdict::Ruled(ruling, rule) => allowed(ruling.to_string(), rule),
+        Verdict::Entered => allowed(Verdict::ENTERED.to_owned(), None),
     }
 }
 
 /// Who it is. Whoever has a key of the API is told why a token is refused; whoever sent that token is not.
-fn identity(site: &Site, ask: &Explain<'_>) -> Result<Identity, String> {
+fn holder(site: &Site, ask: &Explain<'_>) -> Result<Holder, String> {
     let Some(token) = &ask.token else {
         let user = ask.user.as_deref().map(Into::into);
-        return Ok(Identity { user, ..Identity::default() });
+        return Ok(Holder { identity: Identity { user, ..Identity::default() }, only: None });
     };
     let Some(tokens) = site.keyring.tokens() else {
         return Err("the token is refused: this server has no keys for tokens".to_owned());
     };
-    tokens.identity(token, site.clock.now()).map_err(|fault| format!("the token is refused: {fault}"))
+    Holder::of(&tokens, token, site.clock.now()).map_err(|fault| format!("the token is refused: {fault}"))
 }
 
 #[cfg(test)]
