@@ -285,12 +285,32 @@ impl Node {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Other settings hold from now on, in each shard from its next turn. What a channel keeps and tells is as it was when
-    /// the channel began; a channel that begins anew has what its namespace says then.
-    pub fn change(&self, settings: Settings) {
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    /// Other settings hold from now on: in each channel at once, in each shard, and for its subscribers, from its next turn.
+    pub fn change(&self, settings: Settings, now: Now) {
+        let settings = Arc::new(settings);
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings.clone();
+        for stripe in &self.stripes {
+            self.change_cells(stripe, &settings.namespaces, now);
+        }
         for inbox in &self.shared.inboxes {
             inbox.push(Item::Changed);
+        }
+    }
+
+    fn change_cells(&self, stripe: &Mutex<Stripe>, namespaces: &Namespaces, now: Now) {
+        let cells: Vec<_> = lock(stripe).cells.values().cloned().collect();
+        for cell in cells {
+            // Channels of a namespace that is gone are left by their subscribers, and go when there is need.
+            let Some(options) = namespaces.options_of(cell.name.as_str()) else { continue };
+            cell.change(options, now);
+            if !cell.is_dead() {
+                continue;
+            }
+            let mut stripe = lock(stripe);
+            if stripe.cells.get(&cell.name).is_some_and(|known| Arc::ptr_eq(known, &cell)) {
+                stripe.cells.remove(&cell.name);
+                self.cells.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -358,6 +378,10 @@ impl Node {
         {
             return Ok(cell.clone());
         }
+        // The shard may not have heard of new settings yet. These are the node's, and should they change now, the walk over
+        // all cells comes to this one behind the lock.
+        let settings = self.settings();
+        let options = settings.namespaces.options_of(name).unwrap_or(options);
         let name = ChannelName::parse(name).expect("the caller checked the name");
         let cell = Arc::new(self.broker.cell(name.clone(), options.clone(), now));
         stripe.queue.push_back((now.mono_ms, name.clone()));

@@ -7,6 +7,7 @@
 mod answers;
 mod appointed;
 mod carry;
+mod changed;
 mod ends;
 mod expiry;
 mod loopback;
@@ -230,11 +231,6 @@ impl Turn {
         self.hub.figures()
     }
 
-    fn change_settings(&mut self) {
-        self.settings = self.node.settings();
-        self.hub.set_outbox_bytes(self.settings.limits.outbox_bytes as usize);
-    }
-
     /// The settings that this shard goes by.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -419,7 +415,7 @@ impl Turn {
                 Item::Failed(key) => self.channel_failed(key, now),
                 Item::Answer(number, answer) => self.answered(number, answer, now),
                 Item::Resumed(at) => self.resumed_elsewhere(at, now),
-                Item::Changed => self.change_settings(),
+                Item::Changed => self.change_settings(now),
                 Item::Expel(expulsion) => self.expel(&expulsion, now),
                 Item::Order(order, reply) => reply.give(self.obey(&order, now)),
                 // No shard orders anything.

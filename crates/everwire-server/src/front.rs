@@ -147,14 +147,14 @@ async fn answer(
         return Ok(last(api::refuse_method("GET, HEAD, POST")));
     }
     below::take_off(&site.config().base_path, request.uri_mut());
-    let client = forwarded::client(&site.config().proxies, caller.peer, request.headers()).unwrap_or(NOWHERE);
+    let client = forwarded::client(&site.config().proxies, caller.peer, request.headers());
     if let Some(door) = upgrade::door(&site, &request) {
-        return Ok(upgrade::answer(&site, door, client.ip(), &mut request));
+        return Ok(upgrade::answer(&site, door, client.map(|client| client.ip()), &mut request));
     }
     if upgrade::is_misplaced(&request) {
         return Ok(upgrade::misplaced(&site, &request));
     }
-    request.extensions_mut().insert(ConnectInfo(client));
+    request.extensions_mut().insert(ConnectInfo(client.unwrap_or(NOWHERE)));
     router.oneshot(request.map(Body::new)).await
 }
 

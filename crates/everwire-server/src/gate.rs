@@ -2,7 +2,7 @@
 //! address.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use everwire_engine::node::Node;
 use everwire_engine::party::AddressPart;
@@ -24,20 +24,23 @@ pub struct Gate {
     pub too_fast: AtomicU64,
     /// Handshakes refused because their address has too many connections.
     pub crowded: AtomicU64,
+    /// It was told that clients come without an address.
+    nameless: AtomicBool,
 }
 
 impl Gate {
     /// A gate that lets so many through in a second.
     pub fn new(per_second: u32) -> Self {
-        let (handshakes, too_fast, crowded) = Default::default();
-        Self { handshakes, per_second, too_fast, crowded }
+        let (handshakes, too_fast, crowded, nameless) = Default::default();
+        Self { handshakes, per_second, too_fast, crowded, nameless }
     }
 
-    /// Lets a connection from this address through, and counts it as long as its part lives.
+    /// Lets a connection from this address through, and counts it as long as its part lives. `None`: it came by a Unix
+    /// socket and nobody says from where. Such ones may be all the world, and are not counted together.
     ///
     /// # Errors
     /// The refusal, with a time to come back.
-    pub fn admit(&self, node: &Node, address: IpAddr, now: Now) -> Result<AddressPart, Deny> {
+    pub fn admit(&self, node: &Node, address: Option<IpAddr>, now: Now) -> Result<Option<AddressPart>, Deny> {
         if self.handshakes.take(now, self.per_second, self.per_second, 0).is_err() {
             self.too_fast.fetch_add(1, Ordering::Relaxed);
             let [soon, late] = COME_BACK_MS;
@@ -46,13 +49,26 @@ impl Gate {
             let text = format!("more than {} handshakes a second; come back later", self.per_second);
             return Err(Deny { retry_after_ms: Some(after_ms), ..Deny::new(ErrorCode::Overloaded, text) });
         }
-        node.addresses.join(&party_of(address), node.settings().limits.address_connections).map_err(
-            |crowded| {
-                self.crowded.fetch_add(1, Ordering::Relaxed);
-                let text = format!("this address has {} connections, which is the limit", crowded.most);
-                Deny { retry_after_ms: Some(CROWDED_MS), ..Deny::new(ErrorCode::RateLimited, text) }
-            },
-        )
+        let Some(address) = address else {
+            self.tell_nameless();
+            return Ok(None);
+        };
+        let part = node.addresses.join(&party_of(address), node.settings().limits.address_connections);
+        part.map(Some).map_err(|crowded| {
+            self.crowded.fetch_add(1, Ordering::Relaxed);
+            let text = format!("this address has {} connections, which is the limit", crowded.most);
+            Deny { retry_after_ms: Some(CROWDED_MS), ..Deny::new(ErrorCode::RateLimited, text) }
+        })
+    }
+
+    /// Once: it is a matter of the config, and the same for all who come so.
+    fn tell_nameless(&self) {
+        if !self.nameless.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "clients come by a Unix socket and nothing says from where, so the limits of addresses do not hold for them: \
+                 write trusted_proxies = [\"unix\"], and have the proxy send the header that forwarded_header names"
+            );
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod api_key;
 pub mod log;
 mod schema;
 pub mod config;
+mod verdict;
 pub mod banner;
 pub mod cli;
 mod seats;

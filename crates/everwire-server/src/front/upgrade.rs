@@ -99,20 +99,20 @@ type Refusal = (StatusCode, String);
 pub(super) fn answer(
     site: &Arc<Site>,
     door: Door,
-    peer: IpAddr,
+    from: Option<IpAddr>,
     request: &mut Request<Incoming>,
 ) -> Response<Body> {
     if site.is_draining() {
         return super::last(api::refuse_with(leaving()));
     }
-    let place = match site.gate.admit(&site.node, peer, site.clock.now()) {
+    let place = match site.gate.admit(&site.node, from, site.clock.now()) {
         Ok(place) => place,
         Err(deny) => return turned_away(site, deny),
     };
     match accept(site, door, request) {
         Ok((upgrade, protocol, mut purpose)) => {
             if let Purpose::Session(peer) = &mut purpose {
-                peer.address = Some(place.commands().clone());
+                peer.address = place.as_ref().map(|place| place.commands().clone());
             }
             send_on(site.clone(), request, upgrade.deflate, (purpose, place));
             accepted(&upgrade, protocol)
@@ -272,7 +272,7 @@ fn send_on(
     site: Arc<Site>,
     request: &mut Request<Incoming>,
     deflate: Option<Agreed>,
-    (purpose, place): (Purpose, AddressPart),
+    (purpose, place): (Purpose, Option<AddressPart>),
 ) {
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {

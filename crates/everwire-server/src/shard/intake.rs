@@ -41,8 +41,8 @@ pub struct Arrival {
     pub deflate: Option<Agreed>,
     /// What it is for.
     pub purpose: Purpose,
-    /// Its part of all connections from its address, as long as it has a socket.
-    pub place: AddressPart,
+    /// Its part of all connections from its address, as long as it has a socket; `None`: it has no address.
+    pub place: Option<AddressPart>,
 }
 
 /// One shard's door. The front pushes, the shard takes once a turn. What waits here is bounded by the descriptors that

@@ -43,6 +43,43 @@ fn dial(path: &Path) -> UnixStream {
     stream
 }
 
+/// A WebSocket, with these further lines of its head; the first line of the answer.
+fn knock(path: &Path, more: &str) -> (UnixStream, String) {
+    let mut stream = dial(path);
+    stream.write_all(format!("{}{more}\r\n", upgrade_lines("/ws")).as_bytes()).unwrap();
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        line.extend(byte);
+    }
+    (stream, String::from_utf8_lossy(&line).into_owned())
+}
+
+/// A proxy that names nobody brings all the world: one of them must not shut the others out.
+#[test]
+fn who_comes_without_an_address_is_counted_with_nobody() {
+    let config = |path: &Path, more: &str| {
+        format!(
+            "listen = [\"127.0.0.1:0\", \"unix:{}\"]\n{more}[limits]\naddress_connections = 1\n[history]\nstore = \"memory\"\n",
+            path.display()
+        )
+    };
+    let path = free_path("nameless.sock");
+    let server = Process::serve(&config(&path, ""));
+    let all: Vec<_> = (0..3).map(|_| knock(&path, "")).collect();
+    assert!(all.iter().all(|(_, line)| line.contains(" 101 ")), "{all:?}");
+    let log = server.log();
+    assert_eq!(log.matches("trusted_proxies = [\"unix\"]").count(), 1, "{log}");
+    assert_eq!(log.matches("nothing says from where").count(), 1, "{log}");
+    let path = free_path("named.sock");
+    let server = Process::serve(&config(&path, "trusted_proxies = [\"unix\"]\n"));
+    let from = |last: u32| knock(&path, &format!("X-Forwarded-For: 192.0.2.{last}\r\n"));
+    let (ann, again, ben) = (from(1), from(1), from(2));
+    assert!(ann.1.contains(" 101 ") && again.1.contains(" 429 ") && ben.1.contains(" 101 "), "{again:?}");
+    assert!(!server.log().contains("nothing says from where"));
+}
+
 #[test]
 fn a_unix_socket_is_a_door_like_any_other() {
     let path = free_path("door.sock");
