@@ -112,14 +112,15 @@ fn history(task: &HistoryTask) -> ExitCode {
 
 /// The variable wins over the file, and so does the flag.
 fn log_to_stderr(format: Option<LogFormat>, settings: &LogSettings) {
-    let asked = EnvFilter::try_from_env("EVERWIRE_LOG");
-    // Unset, or not Unicode, is the same as not asked; what can't be read is told.
-    let unread =
-        asked.as_ref().err().filter(|_| std::env::var("EVERWIRE_LOG").is_ok()).map(ToString::to_string);
     let level = settings.level.as_deref().unwrap_or("info");
-    log::begin(format.unwrap_or(settings.format), asked.unwrap_or_else(|_| EnvFilter::new(level)));
+    let (filter, unread) = match log::asked() {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(words)) => (EnvFilter::new(level), Some(words)),
+        None => (EnvFilter::new(level), None),
+    };
+    log::begin(format.unwrap_or(settings.format), filter);
     if let Some(fault) = unread {
-        tracing::warn!(fault, level, "EVERWIRE_LOG can't be read; write such as EVERWIRE_LOG=debug");
+        tracing::warn!(fault, instead = level, "EVERWIRE_LOG can't be read");
     }
 }
 

@@ -62,7 +62,7 @@ pub fn reload(site: &Site, before: &[Setting], gathered: Gathered) -> Result<Rel
         tls.reload()?;
     }
     let config = merged(&site.config(), fresh);
-    if let (Some(level), None) = (&config.log.level, std::env::var_os("EVERWIRE_LOG"))
+    if let (Some(level), None | Some(Err(_))) = (&config.log.level, log::asked())
         && let Ok(filter) = log::read_level(level)
         && let Err(words) = log::set_level(filter)
     {
