@@ -8,7 +8,7 @@ use everwire_brokers::disk::{self, Sync};
 use everwire_server::app::{self, StartError};
 use everwire_server::cli::{Cli, From, HistoryTask, Told, Verb};
 use everwire_server::clock::Clock;
-use everwire_server::config::{ApiKey, Config, Gathered, History, PORT, Setting};
+use everwire_server::config::{ApiKey, Config, Faults, Gathered, History, PORT, Setting};
 use everwire_server::listen::Listen;
 use everwire_server::log::{self, LogFormat, LogSettings};
 use everwire_server::notify::Notifier;
@@ -130,18 +130,18 @@ fn complain(words: &str) {
 }
 
 /// What `serve` is told by file, environment and flags.
-fn gather(from: &From, listen: &[Listen]) -> Result<Gathered, String> {
+fn gather(from: &From, listen: &[Listen]) -> Result<Gathered, Faults> {
     let mut from = from.clone();
     if !listen.is_empty() {
         let all: Vec<_> = listen.iter().map(ToString::to_string).collect();
         from.set.push(("listen".to_owned(), all.join(",")));
     }
-    from.gather().map_err(|faults| faults.to_string())
+    from.gather()
 }
 
 fn config_of(verb: &Verb) -> Result<Gathered, String> {
     let (mut config, listen) = match verb {
-        Verb::Serve { from, listen } => return gather(from, listen),
+        Verb::Serve { from, listen } => return gather(from, listen).map_err(|faults| faults.to_string()),
         Verb::Dev { listen, origin, data, tls } => {
             let mut config = dev(origin)?;
             if *tls {
@@ -177,14 +177,17 @@ fn reload_into(site: &Site, verb: &Verb, settings: &mut Vec<Setting>) {
     let gathered = match gather(from, listen) {
         Ok(gathered) => gathered,
         Err(faults) => {
+            // A line each, as they are told at a start: in a field of one line nobody reads them.
+            faults.lines().for_each(|fault| tracing::warn!("{fault}"));
+            let faults = faults.faults.len();
             return tracing::warn!(faults, "SIGHUP: the config has faults, and nothing has changed");
         }
     };
     match reload(site, settings, gathered) {
         Ok(Reloaded { changed, waiting, settings: fresh }) => {
-            tracing::info!(?changed, "SIGHUP: the config was read again");
+            tracing::info!(changed = changed.join(", "), "SIGHUP: the config was read again");
             if !waiting.is_empty() {
-                tracing::warn!(?waiting, "these settings hold after the next start");
+                tracing::warn!(waiting = waiting.join(", "), "these settings hold after the next start");
             }
             *settings = fresh;
         }

@@ -16,9 +16,10 @@ const NO_SETTINGS: [&str; 2] = ["EVERWIRE_LOG", "EVERWIRE_CONFIG"];
 /// A config file has at most so many bytes.
 const FILE_BYTES: u64 = 4 << 20;
 
-/// What to write when there is no file yet. The key is made on the spot, so that nobody has the same one.
+/// What to write when there is no file yet: a line that says so, and an example below it. The key is made on the spot, so that nobody has the same one.
 const FIRST_FILE: &str =
-    "there is no such file. `everwire init` writes one with every setting in it; in this one your backend publishes and
+    "there is no such file.
+`everwire init` writes one with every setting in it; in this one your backend publishes and
 everybody may listen:
 
     listen = [\"127.0.0.1:8765\"]

@@ -243,6 +243,12 @@ fn differences_name_what_was_and_what_is() {
         "echo: false -> true\nlimits.channels: 5 -> 256\ntimes.heartbeat: \"25s\" -> \"5s\"\n"
     );
     assert_eq!(difference(&a, &a), "");
+    // What a table has by default is not told beside what was written in it; a table that has nothing else is.
+    let chat = settings("[namespaces.chat]\npresence = true\n");
+    assert_eq!(difference(&settings(""), &chat), "namespaces.chat.presence: (unset) -> true\n");
+    let history = settings("[namespaces.chat]\npresence = true\nhistory = {}\n");
+    assert_eq!(difference(&chat, &history), "namespaces.chat.history: (unset) -> (its defaults)\n");
+    assert_eq!(difference(&history, &chat), "namespaces.chat.history: (its defaults) -> (unset)\n");
     let key = "api_keys = [\"0123456789abcdef0123456789abcdef\"]\n";
     assert_eq!(difference(&settings(""), &settings(key)), "api_keys: [] -> \"***\"\n");
     // Secrets look alike, wherever they stand, and yet it is told that they are not the same.
@@ -362,8 +368,11 @@ fn what_is_no_toml_names_its_line() {
 
 #[test]
 fn a_file_that_is_not_there_comes_with_one_to_write() {
-    let words = Config::load(Path::new("/nonexistent/f")).unwrap_err().to_string();
-    assert!(words.starts_with("/nonexistent/f: there is no such file. "), "{words}");
+    let faults = Config::load(Path::new("/nonexistent/f")).unwrap_err();
+    // A log gets the fault, and no example with a key.
+    assert_eq!(faults.lines().collect::<Vec<_>>(), ["/nonexistent/f: there is no such file."]);
+    let words = faults.to_string();
+    assert!(words.starts_with("/nonexistent/f: there is no such file.\n"), "{words}");
     let shown: Vec<_> = words.lines().filter_map(|l| l.strip_prefix("    ")).collect();
     let config = Config::read("f", &shown.join("\n")).unwrap();
     let news = config.namespaces.options_of("news").unwrap();

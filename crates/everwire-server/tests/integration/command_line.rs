@@ -124,7 +124,7 @@ fn a_bad_config_is_78_with_all_its_faults() {
     let output = everwire(&["serve", "--config", "/nonexistent"]);
     assert_eq!(output.status.code(), Some(78));
     assert!(
-        words(&output).starts_with("/nonexistent: there is no such file. `everwire init` writes one"),
+        words(&output).starts_with("/nonexistent: there is no such file.\n`everwire init` writes one"),
         "{}",
         words(&output)
     );
