@@ -12,7 +12,7 @@ use everwire_engine::time::Now;
 use serde_json::{Map, Value, json};
 
 use crate::auth::{self, TOKEN_BYTES, Tokens, Wanted};
-use crate::config::Config;
+use crate::config::{Config, fresh_secret};
 use crate::verdict::{Verdict, verdict};
 
 /// What to do with a token.
@@ -123,8 +123,14 @@ fn load(path: &std::path::Path) -> Result<Config, Told> {
 }
 
 fn tokens_of(config: &Config) -> Result<&Tokens, Told> {
-    let words = "the config has no [tokens], so no token is accepted";
-    config.tokens.as_deref().ok_or_else(|| Told::BadConfig(words.to_owned()))
+    let words = || {
+        Told::BadConfig(format!(
+            "the config has no [tokens], so no token is accepted. Write a key into it; this secret was made just now:\n\n    \
+             [[tokens.keys]]\n    algorithm = \"HS256\"\n    secret = \"{}\"",
+            fresh_secret()
+        ))
+    };
+    config.tokens.as_deref().ok_or_else(words)
 }
 
 /// The token of the command line, or of the standard input.

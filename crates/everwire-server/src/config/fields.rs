@@ -50,6 +50,11 @@ pub(crate) fn fresh_key() -> String {
     }
 }
 
+/// A secret for tokens that nobody has guessed.
+pub(crate) fn fresh_secret() -> String {
+    format!("{}{}", fresh_key(), fresh_key())
+}
+
 /// Reads the whole; `file` is where relative paths are meant from.
 pub(super) fn read_root(mut root: Section, file: &Path) -> (Config, Book) {
     let beside = file.parent().unwrap_or(Path::new(""));

@@ -241,6 +241,8 @@ fn a_new_server_begins_with_files_that_work() {
     let written = std::fs::read_to_string(&path).unwrap();
     let key = written.lines().find_map(|line| line.strip_prefix("api_keys = [\"")).unwrap();
     let key = key.trim_end_matches("\"]");
+    let token = everwire(&["token", "new", "--config", config, "--user", "ann"]);
+    assert_eq!(token.status.code(), Some(0), "{}", words(&token));
     let server = Process::run(&["serve", "--config", config, "--listen", "127.0.0.1:0"]);
     let mut listener = Peer::session(server.addr);
     assert_eq!(listener.ask(r#"{"type":"subscribe","id":2,"channel":"news"}"#)["type"], "subscribed");

@@ -124,7 +124,12 @@ fn an_operator_makes_a_token_and_learns_what_it_allows() {
     }
     let bare = Scratch::new("bare.toml", "");
     let bare = bare.path().to_str().unwrap();
-    assert_eq!(everwire(&["token", "new", "--config", bare], "").0, Some(78));
+    let (code, said) = everwire(&["token", "new", "--config", bare], "");
+    assert_eq!(code, Some(78), "{said}");
+    let lines: String = said.lines().filter_map(|line| Some(line.strip_prefix("    ")?.to_owned() + "\n")).collect();
+    let mended = Scratch::new("mended.toml", &lines);
+    let (code, said) = everwire(&["token", "new", "--config", mended.path().to_str().unwrap()], "");
+    assert_eq!(code, Some(0), "the lines that are shown do not help: {said}");
     assert_eq!(everwire(&["token", "new", "--config", path, "--allow", "x=all"], "").0, Some(2));
     let (code, said) = everwire(&["token", "new", "--config", path, "--user", ""], "");
     assert_eq!((code, said.starts_with("this would be no good token")), (Some(1), true), "{said}");
