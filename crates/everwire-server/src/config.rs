@@ -8,6 +8,7 @@ mod tokens;
 mod namespaces;
 mod api;
 mod fields;
+mod unknown;
 mod sources;
 mod described;
 #[cfg(test)]

@@ -441,10 +441,12 @@ impl Section {
     pub(super) fn end(mut self) -> Book {
         for (name, value) in std::mem::take(&mut self.table) {
             let nearest = self.known.iter().min_by_key(|k| distance(k, &name)).copied();
-            let words = match nearest.filter(|k| distance(k, &name) <= 3) {
+            // Of a short word most letters may be other ones, and what is left is no guess.
+            let words = match nearest.filter(|k| distance(k, &name) <= name.chars().count() / 3) {
                 Some(nearest) => format!("unknown key; did you mean {nearest:?}?"),
                 None => format!("unknown key; known here: {}", self.known.join(", ")),
             };
+            self.book.unknown.push(self.book.faults.len());
             self.fault(&name, value.place, words);
         }
         self.book

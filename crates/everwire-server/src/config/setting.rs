@@ -123,6 +123,8 @@ impl fmt::Debug for Mark {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     pub(super) faults: Vec<Fault>,
+    /// Which of them are keys that nobody asked for.
+    pub(super) unknown: Vec<usize>,
     pub(super) settings: Vec<Setting>,
     /// Nothing is read: every setting there could be is visited once.
     pub(super) describing: bool,

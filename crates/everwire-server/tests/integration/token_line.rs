@@ -126,7 +126,8 @@ fn an_operator_makes_a_token_and_learns_what_it_allows() {
     let bare = bare.path().to_str().unwrap();
     let (code, said) = everwire(&["token", "new", "--config", bare], "");
     assert_eq!(code, Some(78), "{said}");
-    let lines: String = said.lines().filter_map(|line| Some(line.strip_prefix("    ")?.to_owned() + "\n")).collect();
+    let lines: String =
+        said.lines().filter_map(|line| Some(line.strip_prefix("    ")?.to_owned() + "\n")).collect();
     let mended = Scratch::new("mended.toml", &lines);
     let (code, said) = everwire(&["token", "new", "--config", mended.path().to_str().unwrap()], "");
     assert_eq!(code, Some(0), "the lines that are shown do not help: {said}");
