@@ -112,15 +112,16 @@ impl Section {
         self.note(key, Kind::Number(range.clone()), doc, default, value.as_ref().map(|v| v.place.clone()));
         let value = value?.cooked();
         match value.what {
-            What::Number(number) => {
-                let number = number.and_then(|n| u64::try_from(n).ok());
+            What::Number(written) => {
+                let number = written.and_then(|n| u64::try_from(n).ok());
                 match number.filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok()) {
                     Some(number) => {
                         *into = number;
                         self.told(number.try_into().ok().map_or_else(String::new, underscored));
                     }
                     None => {
-                        let words = format!("must be from {} to {}", range.start(), range.end());
+                        let found = written.map_or_else(String::new, |n| format!(", not {n}"));
+                        let words = format!("must be from {} to {}{found}", range.start(), range.end());
                         self.fault(key, value.place.clone(), words);
                     }
                 }
@@ -130,20 +131,21 @@ impl Section {
         Some(value.place)
     }
 
-    /// A time such as `10s`, in ms into `into`.
+    /// A time such as `10s`, in ms into `into`; where it stands, if it does.
     pub(super) fn time(
         &mut self,
         key: &'static str,
         doc: &'static str,
         into: &mut u64,
         range: RangeInclusive<u64>,
-    ) {
+    ) -> Option<Written> {
         let value = self.take(key);
         let place = value.as_ref().map(|v| v.place.clone());
-        self.note(key, Kind::Time(range.clone()), doc, quoted(&units::write_time(*into)), place);
-        let Some(value) = value else { return };
+        self.note(key, Kind::Time(range.clone()), doc, quoted(&units::write_time(*into)), place.clone());
+        let value = value?;
         let Some(text) = value.text() else {
-            return self.expected(key, &value, "a time such as \"10s\"");
+            self.expected(key, &value, "a time such as \"10s\"");
+            return place;
         };
         match units::read_time(text) {
             Ok(ms) if range.contains(&ms) => {
@@ -152,10 +154,12 @@ impl Section {
             }
             Ok(_) => {
                 let [least, most] = [range.start(), range.end()].map(|ms| units::write_time(*ms));
-                self.fault(key, value.place, format!("must be from {least} to {most}"));
+                let words = format!("must be from {least} to {most}, not {text}");
+                self.fault(key, value.place.clone(), words);
             }
-            Err(words) => self.fault(key, value.place, words),
+            Err(words) => self.fault(key, value.place.clone(), words),
         }
+        place
     }
 
     /// A size such as `64KiB`, or a number of bytes, into `into`.
@@ -185,7 +189,8 @@ impl Section {
                 }
                 None => {
                     let [least, most] = [range.start(), range.end()].map(|n| units::write_size(*n));
-                    self.fault(key, value.place, format!("must be from {least} to {most}"));
+                    let found = bytes.map_or_else(String::new, |n| format!(", not {}", units::write_size(n)));
+                    self.fault(key, value.place, format!("must be from {least} to {most}{found}"));
                 }
             },
             Err(words) => self.fault(key, value.place, words),
@@ -296,6 +301,9 @@ impl Section {
         let value = value.cooked();
         let What::List(items) = value.what else {
             self.expected(key, &value, "a list of strings");
+            if let Some(text) = value.text() {
+                self.reword(&format!("expected a list of strings; write [{}]", quoted(text)));
+            }
             return Vec::new();
         };
         let mut texts = Vec::new();
@@ -323,8 +331,12 @@ impl Section {
                 self.told(quoted(text));
                 Some((text.to_owned(), value.place))
             }
-            _ => {
-                self.expected(key, &value, "a string that is not empty");
+            Some(_) => {
+                self.fault(key, value.place, "it is empty; where nothing is meant leave the line out");
+                None
+            }
+            None => {
+                self.expected(key, &value, "a string");
                 None
             }
         }

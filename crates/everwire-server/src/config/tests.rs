@@ -284,7 +284,7 @@ fn history_is_on_disk_unless_it_is_told_otherwise() {
     let faults = Config::read("f", text).unwrap_err().to_string();
     for fault in [
         "f:2: history.store: \"disc\" is none of \"disk\", \"memory\"",
-        "f:3: history.data: expected a string that is not empty",
+        "f:3: history.data: it is empty; where nothing is meant leave the line out",
         "f:4: history.sync: \"often\" is none of",
         "f:5: history.sync_every: must be from 1ms to 1m",
         "f:6: history.syncs: unknown key; did you mean \"sync\"?",
@@ -292,6 +292,28 @@ fn history_is_on_disk_unless_it_is_told_otherwise() {
         assert!(faults.contains(fault), "{fault} not in {faults}");
     }
     assert_eq!(faults.lines().count(), 5, "{faults}");
+}
+
+#[test]
+fn a_fault_says_what_was_found_and_what_to_write() {
+    for (text, fault) in [
+        (
+            "listen = \"localhost:8902\"\n",
+            "f:1: listen: expected a list of strings; write [\"localhost:8902\"]",
+        ),
+        ("[limits]\nchannels = 0\n", "f:2: limits.channels: must be from 1 to 100000, not 0"),
+        ("[times]\nheartbeat = \"1ms\"\n", "f:2: times.heartbeat: must be from 500ms to 1d, not 1ms"),
+        ("[limits]\nunsent_bytes = 1\n", "f:2: limits.unsent_bytes: must be from 4KiB to 1GiB, not 1B"),
+        ("[tls]\ncert_file = \"\"\n", "f:2: tls.cert_file: it is empty"),
+        ("base_path = 7\n", "f:1: base_path: expected a string, found integer"),
+        (
+            "[drain]\nwindow = \"1m\"\nnotice = \"2m\"\n",
+            "f:3: drain.notice: it must be shorter than drain.window (1m)",
+        ),
+    ] {
+        let told = faults(text, &[], &[]);
+        assert!(told.lines().any(|line| line.starts_with(fault)), "{text}: {told}");
+    }
 }
 
 #[test]
