@@ -9,7 +9,7 @@ use everwire_server::app::{self, StartError};
 use everwire_server::cli::{Cli, From, HistoryTask, Told, Verb};
 use everwire_server::clock::Clock;
 use everwire_server::config::{ApiKey, Config, Faults, Gathered, History, PORT, Setting};
-use everwire_server::listen::Listen;
+use everwire_server::listen::{Listen, hint};
 use everwire_server::log::{self, LogFormat, LogSettings};
 use everwire_server::notify::Notifier;
 use everwire_server::reload::{Reloaded, reload};
@@ -224,7 +224,12 @@ fn run(gathered: Gathered, verb: &Verb, begun: Instant) -> ExitCode {
     }
     let signal = running.wait_for(&mut signals, |site| reload_into(site, verb, &mut settings));
     tracing::info!(signal, "stopping; a second signal stops at once");
-    match running.drain(&mut signals) {
+    let cut = running.drain(&mut signals);
+    match cut {
+        None => tracing::info!("ended"),
+        Some(signal) => tracing::info!(signal, "ended at once"),
+    }
+    match cut {
         None => ExitCode::SUCCESS,
         Some("SIGINT") => ExitCode::from(CUT_BY_SIGINT),
         Some(_) => ExitCode::from(CUT_BY_SIGTERM),
@@ -233,7 +238,14 @@ fn run(gathered: Gathered, verb: &Verb, begun: Instant) -> ExitCode {
 
 /// A start that failed, with the lines to type.
 fn explain(error: &StartError, verb: &Verb) -> String {
-    let StartError::Taken(addr) = error else { return error.to_string() };
+    let addr = match error {
+        StartError::Taken(addr) => addr,
+        StartError::Listen(addr, why) => {
+            let hint = hint(*addr, why.kind()).map_or_else(String::new, |hint| format!("\n{hint}"));
+            return format!("{error}{hint}");
+        }
+        _ => return error.to_string(),
+    };
     let known = if addr.port() == PORT { ", perhaps another Everwire" } else { "" };
     let other = Listen::BothLoopbacks(if addr.port() == PORT { PORT + 1 } else { 0 });
     let program = as_started();

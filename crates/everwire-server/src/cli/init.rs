@@ -13,7 +13,7 @@ use super::Told;
 /// Where to write them.
 #[derive(Debug, Args)]
 pub struct Init {
-    /// The folder
+    /// The folder; it is made where it is not there
     #[arg(default_value = ".")]
     pub dir: PathBuf,
 }
@@ -38,6 +38,9 @@ const UNIT: &str = include_str!("../../../../deploy/everwire.service");
 impl Init {
     /// Writes what is not there yet.
     pub fn run(&self) -> Told {
+        if let Err(error) = std::fs::create_dir_all(&self.dir) {
+            return Told::No(format!("the folder {} can't be made: {error}", self.dir.display()));
+        }
         let key = fresh_key();
         let given = [
             ("listen", "[\"localhost:8765\"]".to_owned()),

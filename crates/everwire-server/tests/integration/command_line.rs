@@ -91,6 +91,7 @@ fn an_address_that_is_not_ours_is_no_usage() {
     let output = everwire(&["dev", "--listen", "192.0.2.1:0"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(words(&output).starts_with("can't listen on 192.0.2.1:0: "), "{}", words(&output));
+    assert!(words(&output).contains("`ip addr` shows"), "{}", words(&output));
 }
 
 #[test]
@@ -166,6 +167,8 @@ fn the_environment_and_flags_go_before_the_file() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_everwire"));
         command.args(args).env("EVERWIRE_CONFIG", path).env(name, value).output().unwrap()
     };
+    let one = everwire(&["config", "check", "--config", path]);
+    assert!(text(&one).contains("good; 1 setting of its own"), "{}", text(&one));
     let good = run("EVERWIRE_ECHO", "true", "limits.channels=6");
     assert!(text(&good).contains("good; 2 settings"), "{}{}", text(&good), words(&good));
     let bad = run("EVERWIRE_ECO", "true", "limits.channels=0");
@@ -227,7 +230,7 @@ fn the_doctor_tells_what_is_well_and_what_is_not() {
 #[test]
 fn a_new_server_begins_with_files_that_work() {
     let dir = std::env::temp_dir().join(format!("everwire-init-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
+    // It is not there yet.
     let folder = dir.to_str().unwrap();
     let output = everwire(&["init", folder]);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
