@@ -215,6 +215,11 @@ fn the_doctor_tells_what_is_well_and_what_is_not() {
         assert!(text(&well).contains(line), "{line}: {}", text(&well));
     }
     let port = server.addr.port();
+    let url_of = |scheme: &str| format!("{scheme}://127.0.0.1:{port}/ws");
+    let paged = everwire(&["doctor", "--config", path, "--url", &url_of("http")]);
+    assert_eq!(paged.status.code(), Some(0), "{}", words(&paged));
+    let sealed = everwire(&["doctor", "--config", path, "--url", &url_of("wss")]);
+    assert!(words(&sealed).contains("this port speaks no TLS; use ws://"), "{}", words(&sealed));
     let nowhere = Scratch::new("doctor.toml", "listen = [\"192.0.2.1:1\"]\n");
     let args = ["doctor", "--insecure", "--config", nowhere.path().to_str().unwrap(), "--url", &url];
     let ill = everwire(&[&args[..], &["--origin", "https://elsewhere.example.com"]].concat());
