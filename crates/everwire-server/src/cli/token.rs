@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::auth::{self, TOKEN_BYTES, Tokens, Wanted};
 use crate::config::{Config, fresh_secret};
-use crate::verdict::{Verdict, verdict};
+use crate::verdict::{Verdict, helps, verdict};
 
 /// What to do with a token.
 #[derive(Debug, Subcommand)]
@@ -68,6 +68,9 @@ pub struct Explain {
     /// The token of whoever wants to; `-` reads it from the standard input, without it nobody is known
     #[arg(long, allow_hyphen_values = true)]
     pub token: Option<String>,
+    /// Or a user, as with a token that says nothing else
+    #[arg(long, value_name = "USER", conflicts_with = "token")]
+    pub user: Option<String>,
     /// In which channel
     #[arg(long)]
     pub channel: String,
@@ -236,7 +239,9 @@ impl Explain {
     }
 
     fn identity(&self, config: &Config, now: Now) -> Result<Identity, Told> {
-        let Some(token) = &self.token else { return Ok(Identity::default()) };
+        let Some(token) = &self.token else {
+            return Ok(Identity { user: self.user.as_deref().map(Into::into), ..Identity::default() });
+        };
         let token = token_of(Some(token.as_str()).filter(|token| *token != "-"))?;
         let identity = tokens_of(config)?.identity(&token, now);
         identity.map_err(|fault| Told::No(format!("denied: the token is refused: {fault}")))
@@ -244,7 +249,7 @@ impl Explain {
 
     fn explain(&self, config: &Config, identity: &Identity) -> Told {
         let rules = (&config.namespaces, config.connect_required);
-        let who = (identity, self.token.is_some());
+        let who = (identity, self.token.is_some() || self.user.is_some());
         let (ruling, rule) = match verdict(rules, who, &self.channel, self.action) {
             Verdict::Refused(code, words) => return Told::No(format!("denied: {}: {words}", code.as_str())),
             Verdict::Ruled(ruling, rule) => (ruling, rule),
@@ -256,6 +261,9 @@ impl Explain {
             format!("{verdict}: {who}, {} {}\n  because   {ruling}", self.action.phrase(), self.channel);
         if let Some(rule) = rule {
             let _ = write!(words, "\n  rule      {rule}");
+        }
+        for help in helps(ruling, &self.channel, self.action) {
+            let _ = write!(words, "\n  helps     {help}");
         }
         if ruling.admits() { Told::Yes(words) } else { Told::No(words) }
     }

@@ -141,6 +141,16 @@ fn an_operator_learns_which_rule_decides() {
     let file = Scratch::new("tokens.toml", &config());
     let path = file.path().to_str().unwrap();
     let token = token(Some("ann"), &json!({ "allow": { "token:*": ["subscribe", "history"] } }));
+    for (user, channel, code, line) in [
+        ("ann", "auth:1", 0, "allowed: user ann"),
+        ("ann", "user:ann", 0, "allowed: user ann"),
+        ("ann", "user:bob", 1, "\n  helps     a token of the user bob"),
+        ("ann", "token:1", 1, "\n  helps     a token whose `allow` has \"token:1\": [\"history\"]"),
+    ] {
+        let args = ["explain", "--config", path, "--user", user, "--channel", channel, "--action", "history"];
+        let (exit, said) = everwire(&args, "");
+        assert!(exit == Some(code) && said.contains(line), "{channel}: {said}");
+    }
     let check = ["token", "check", "--config", path];
     let entrance =
         everwire(&["token", "new", "--config", path, "--key", "old", "--channel", "token:1"], "").1;
