@@ -76,8 +76,10 @@ pub struct Counters {
 /// Whose bucket a command draws on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payer {
-    /// The connection's, for commands, or for `subscribe` and `unsubscribe`.
+    /// The connection's, for commands.
     Connection,
+    /// The connection's for `subscribe` and `unsubscribe`.
+    Subscribes,
     /// The connection's for publishes.
     Publishes,
     /// That of all connections of its user.
@@ -88,12 +90,14 @@ pub enum Payer {
 
 impl Payer {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Connection, Self::Publishes, Self::User, Self::Address];
+    pub const ALL: [Self; 5] =
+        [Self::Connection, Self::Subscribes, Self::Publishes, Self::User, Self::Address];
 
     /// A word for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connection => "connection",
+            Self::Subscribes => "subscribes",
             Self::Publishes => "publishes",
             Self::User => "user",
             Self::Address => "address",

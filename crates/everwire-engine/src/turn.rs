@@ -307,14 +307,15 @@ impl Turn {
     /// One whole message of the connection.
     pub fn message(&mut self, slot: u32, payload: &[u8], now: Now) -> Flow {
         self.heard += 1;
+        let deepest = self.settings.limits.json_depth;
         let Some(conn) = self.conn(slot) else { return Flow::Stop };
         if matches!(conn.session.phase, Phase::Closing(_)) || conn.ended {
             return Flow::Stop;
         }
         // life 2/9: decode; the payload itself is only checked.
         let decoded = match conn.session.form.format() {
-            Format::Json => json::decode(payload),
-            Format::MsgPack => msgpack::decode(payload),
+            Format::Json => json::decode_within(payload, deepest),
+            Format::MsgPack => msgpack::decode_within(payload, deepest),
         };
         let request = match decoded {
             Ok(request) => request,

@@ -29,5 +29,6 @@ mod metrics;
 mod origins;
 mod http;
 mod front;
+pub mod doors;
 pub mod reload;
 pub mod app;

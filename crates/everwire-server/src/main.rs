@@ -9,6 +9,7 @@ use everwire_server::app::{self, StartError};
 use everwire_server::cli::{Cli, From, HistoryTask, Told, Verb};
 use everwire_server::clock::Clock;
 use everwire_server::config::{ApiKey, Config, Faults, Gathered, History, PORT, Setting};
+use everwire_server::doors::NoDoor;
 use everwire_server::listen::{Listen, hint};
 use everwire_server::log::{self, LogFormat, LogSettings};
 use everwire_server::notify::Notifier;
@@ -239,8 +240,8 @@ fn run(gathered: Gathered, verb: &Verb, begun: Instant) -> ExitCode {
 /// A start that failed, with the lines to type.
 fn explain(error: &StartError, verb: &Verb) -> String {
     let addr = match error {
-        StartError::Taken(addr) => addr,
-        StartError::Listen(addr, why) => {
+        StartError::Door(NoDoor::Taken(addr)) => addr,
+        StartError::Door(NoDoor::Listen(addr, why)) => {
             let hint = hint(*addr, why.kind()).map_or_else(String::new, |hint| format!("\n{hint}"));
             return format!("{error}{hint}");
         }

@@ -91,7 +91,9 @@ async fn run(
             return Err((StatusCode::REQUEST_TIMEOUT, Deny::new(ErrorCode::BadRequest, words)));
         }
     };
-    let call = words::decode(verb, &bytes).map_err(|refusal| deny(refusal.code, refusal.message))?;
+    let deepest = site.config().limits.json_depth;
+    let call =
+        words::decode_within(verb, &bytes, deepest).map_err(|refusal| deny(refusal.code, refusal.message))?;
     perform(site, &caller, &call).await.map_err(of)
 }
 

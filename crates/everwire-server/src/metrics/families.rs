@@ -109,7 +109,7 @@ fn now(site: &Site, shards: &Reading) -> Vec<Family> {
         ),
         gauge(
             "everwire_users",
-            "Users that have a session which lives; anonymous clients are none",
+            "Users that have a connection; anonymous clients are none",
             site.node.user_count() as f64,
         ),
         gauge(

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use everwire_proto::ws::Opcode;
 use everwire_server::app::{self, StartError};
 use everwire_server::config::{ApiKey, Config};
+use everwire_server::doors::NoDoor;
 use everwire_server::listen::Listen;
 
 use crate::pki::Pair;
@@ -123,7 +124,7 @@ fn a_path_of_somebody_else_is_not_taken() {
         app::start(config)
     };
     let living = UnixListener::bind(&path).unwrap();
-    assert!(matches!(start(&path), Err(StartError::TakenPath(p)) if p == path));
+    assert!(matches!(start(&path), Err(StartError::Door(NoDoor::TakenPath(p))) if p == path));
     drop(living);
     start(&path).unwrap().stop();
     let absent = path.join("absent.sock");
