@@ -217,7 +217,12 @@ fn run(gathered: Gathered, verb: &Verb, begun: Instant) -> ExitCode {
     };
     let config = &*running.site.config();
     let warnings = banner::warnings(config, &running.addrs, descriptors);
-    let text = banner::banner(config, &running.addrs, &warnings, begun.elapsed().as_millis());
+    let text = banner::banner(
+        config,
+        (&running.addrs, banner::own_address()),
+        &warnings,
+        begun.elapsed().as_millis(),
+    );
     // A closed stdout is no reason not to serve.
     let _ = std::io::stdout().write_all(text.as_bytes());
     if let Some(notifier) = Notifier::from_env() {
