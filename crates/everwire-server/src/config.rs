@@ -3,12 +3,12 @@
 mod units;
 mod value;
 mod setting;
+mod unknown;
 mod section;
 mod tokens;
 mod namespaces;
 mod api;
 mod fields;
-mod unknown;
 mod sources;
 mod described;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::setting::{Book, Fault, Kind, Mark, Setting};
 use super::units;
+use super::unknown;
 use super::value::{Table, Value, What, Written};
 
 /// One table on its way to be read.
@@ -452,9 +453,7 @@ impl Section {
     /// All keys were asked for: what is left is unknown.
     pub(super) fn end(mut self) -> Book {
         for (name, value) in std::mem::take(&mut self.table) {
-            let nearest = self.known.iter().min_by_key(|k| distance(k, &name)).copied();
-            // Of a short word most letters may be other ones, and what is left is no guess.
-            let words = match nearest.filter(|k| distance(k, &name) <= name.chars().count() / 3) {
+            let words = match unknown::nearest(&self.known, &name) {
                 Some(nearest) => format!("unknown key; did you mean {nearest:?}?"),
                 None => format!("unknown key; known here: {}", self.known.join(", ")),
             };
@@ -484,32 +483,9 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Letters to insert, delete or replace (Levenshtein).
-pub(super) fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distances() {
-        for (a, b, d) in [("", "", 0), ("channels", "channls", 1), ("kitten", "sitting", 3), ("", "abc", 3)] {
-            assert_eq!((distance(a, b), distance(b, a)), (d, d), "{a} {b}");
-        }
-    }
 
     #[test]
     fn numbers_are_parted() {

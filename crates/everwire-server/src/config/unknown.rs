@@ -9,6 +9,28 @@ const PLACES: [&str; 6] = ["port", "host", "bind", "address", "addr", "ip"];
 /// Tables that are named at most.
 const TABLES: usize = 3;
 
+/// The known key that is nearly this one. Of a short word most letters may be other ones, and what is left is no guess.
+pub(super) fn nearest<'k>(known: &[&'k str], key: &str) -> Option<&'k str> {
+    let nearest = known.iter().min_by_key(|known| distance(known, key)).copied();
+    nearest.filter(|known| distance(known, key) <= key.chars().count() / 3)
+}
+
+/// Letters to insert, delete or replace (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
 /// Better words for an unknown key, if something is known of it; `settings` are all that there are.
 pub(super) fn meant(fault: &Fault, settings: &[Setting]) -> Option<String> {
     let (table, key) = fault.key.rsplit_once('.').unwrap_or(("", &fault.key));
@@ -77,6 +99,7 @@ fn head(table: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::Sources;
+    use super::distance;
 
     fn told(text: &str, env: &[(&str, &str)], set: &[(&str, &str)]) -> String {
         let pairs = |pairs: &[(&str, &str)]| {
@@ -90,6 +113,13 @@ mod tests {
             insecure: false,
         };
         sources.gather().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn distances() {
+        for (a, b, d) in [("", "", 0), ("channels", "channls", 1), ("kitten", "sitting", 3), ("", "abc", 3)] {
+            assert_eq!((distance(a, b), distance(b, a)), (d, d), "{a} {b}");
+        }
     }
 
     #[test]
