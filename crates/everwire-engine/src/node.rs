@@ -40,6 +40,8 @@ pub struct Settings {
     pub times: Times,
     /// Whether the first command must be `connect`, with a token.
     pub connect_required: bool,
+    /// What the paths of links in errors begin with, such as `/realtime`, or nothing.
+    pub base_path: Box<str>,
 }
 
 /// Counters that only rise; read by `/stats` and `/metrics`.

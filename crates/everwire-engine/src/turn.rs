@@ -496,11 +496,13 @@ impl Turn {
     /// Tells a refusal; without an id it goes as a push.
     fn refuse(&mut self, slot: u32, id: Option<u64>, deny: &Deny) {
         self.node.counters.refuse(deny.code);
+        let base_path = &self.settings.base_path;
         let error = Outgoing::Error {
             code: deny.code,
             message: &deny.message,
             retry_after_ms: deny.retry_after_ms,
             position: deny.position.as_ref(),
+            base_path,
         };
         self.hub.say(slot, id, &error);
     }

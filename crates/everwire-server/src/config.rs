@@ -253,6 +253,7 @@ impl Config {
             limits: self.limits,
             times: self.times,
             connect_required: self.connect_required,
+            base_path: self.base_path.as_str().into(),
         }
     }
 

@@ -104,7 +104,11 @@ async fn serve(
         Ok(Err(error)) => return tracing::debug!(%error, ?peer, "a connection did not open"),
         Err(_) => return tracing::debug!(?peer, "a connection did not open in time"),
     };
-    let service = service_fn(move |request| answer(site.clone(), router.clone(), caller, request));
+    let service = service_fn(move |request| {
+        let base_path = site.config().base_path.clone();
+        let answered = answer(site.clone(), router.clone(), caller, request);
+        async move { answered.await.map(|response| api::below(&base_path, response)) }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(handshake)

@@ -94,6 +94,7 @@ impl Recipe {
             limits: self.limits,
             times: Times::default(),
             connect_required: false,
+            base_path: Box::default(),
         };
         let now = Now { mono_ms: 10_000, unix_ms: 1_700_000_000_000 };
         let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));

@@ -278,6 +278,20 @@ fn everything_below_a_path() {
         }
         let mut peer = world.open(&format!("{base}/ws"));
         assert_eq!(peer.ask(r#"{"type":"connect","id":1}"#)["type"], "connected");
+        let refused = peer.ask(r#"{"type":"subscribe","id":2,"channel":"a b"}"#);
+        assert_eq!(refused["docs"], "/realtime/docs/errors#bad_channel_name");
+        let json = "Content-Type: application/json\r\n";
+        for (path, body, docs) in [
+            ("/api/publish", "{}", "bad_request"),
+            ("/api/broadcast", r#"{"channels":["a b"],"data":1}"#, "bad_channel_name"),
+            ("/nowhere", "", "unknown_type"),
+            ("/ws", "", "bad_request"),
+        ] {
+            let method = if body.is_empty() { "GET" } else { "POST" };
+            let (head, answer) = world.http(method, &format!("{base}{path}"), json, body);
+            let docs = format!("\"docs\":\"/realtime/docs/errors#{docs}\"");
+            assert!(answer.contains(&docs), "{base}{path}: {head}{answer}");
+        }
         let (head, _) = world.http("GET", &format!("{base}/echo"), "", "");
         assert!(head.contains("location: /realtime/demos/echo"), "{head}");
     }
