@@ -16,6 +16,7 @@ const LOCKED = 'connect_required = true\npages = true\n[namespaces.chat]\npresen
 let server;
 let locked;
 let silent;
+let bare;
 let browser;
 let others = [];
 before(async () => {
@@ -23,6 +24,7 @@ before(async () => {
   server = await startServer();
   locked = await startServer({ config: LOCKED });
   silent = await startServer({ config: SILENT });
+  bare = await startServer({ config: 'pages = true' });
   browser = await startBrowser();
   console.log(`screenshots: ${folder}`);
 });
@@ -31,6 +33,7 @@ after(async () => {
   await server?.stop();
   await locked?.stop();
   await silent?.stop();
+  await bare?.stop();
 });
 
 /** What a page looks like when it has come, and what is done to it then. */
@@ -169,6 +172,8 @@ const pages = {
     if (await page.locator('#new-room').isVisible()) await page.click('#new-room');
     await page.fill('#add', 'roof garden');
   })),
+  // That there is no such room is known only when it was asked for.
+  'chat-none': { url: () => `${bare.url}/demos/chat`, jump: 0.1, come: (page) => page.locator('#no-chat').waitFor(), act: async () => {} },
   'chat-not-sent': { url: () => `${silent.url}/demos/chat#silent`, come: connected, act: named(async (page) => {
     await page.fill('#text', 'This will not be heard.');
     await page.press('#text', 'Enter');

@@ -92,6 +92,7 @@ test('home: without the namespace `demo` it says so, tries nothing, and comes al
   assert.match(await text('.none .lead'), /namespace demo, and this server has none/);
   for (const part of ['#key', '#tape', '#curl', '#lines']) assert.ok(await page.locator(part).isHidden(), part);
   assert.match(await text('.demos'), /Switched off on this server/);
+  assert.match(await text('.none'), /takes them only with --insecure/);
   await page.waitForResponse('**/stats');
   assert.deepEqual([sockets, faults], [[], []]);
   told.demo = true;
@@ -115,6 +116,24 @@ test('home: the lines that switch it on do so', async () => {
   await shows(a.page, '#what', /^Everwire \d+\.\d+\.\d+, serve mode$/);
   assert.ok(await a.page.locator('[data-fact="connections"]').isHidden());
   assert.deepEqual(a.faults, []);
+  await a.close();
+  assert.equal(await other.stop(), 0);
+});
+
+test('chat: where there is none the page asks for no name, and the lines that it gives bring one', async () => {
+  const bare = await startServer({ config: 'pages = true' });
+  const { page, faults, close } = await browser.open(`${bare.url}/demos/chat`);
+  await page.locator('#no-chat').waitFor();
+  for (const part of ['#name', '#text', '#messages']) assert.ok(await page.locator(part).isHidden(), part);
+  assert.match(await page.locator('#no-chat').innerText(), /only with --insecure/);
+  assert.deepEqual(faults, []);
+  const lines = await page.locator('#switch').textContent();
+  await close();
+  assert.equal(await bare.stop(), 0);
+  const other = await startServer({ config: `pages = true\n${lines}` });
+  const a = await browser.open(`${other.url}/demos/chat`);
+  await a.page.locator('#messages .quiet', { hasText: 'Nobody' }).waitFor();
+  assert.ok(await a.page.locator('#name').isVisible() && await a.page.locator('#no-chat').isHidden());
   await a.close();
   assert.equal(await other.stop(), 0);
 });

@@ -240,9 +240,11 @@ fn lock_folder(dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// The same for a folder that must be there.
+/// The same for a folder that must be there, with a history in it: no other gets so much as a lock.
 fn lock_folder_of(dir: &Path) -> Result<File, OpenError> {
-    std::fs::read_dir(dir).map_err(|error| OpenError::io(dir, error))?;
+    if segment::list(dir).map_err(|error| OpenError::io(dir, error))?.is_empty() {
+        return Err(OpenError::Missing(dir.to_owned()));
+    }
     lock_folder(dir)
 }
 

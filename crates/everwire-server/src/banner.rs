@@ -1,7 +1,7 @@
 //! What a person sees at the start: addresses to click, warnings last.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use crate::config::{Config, Mode, Place};
 use crate::listen::Listen;
@@ -45,8 +45,28 @@ impl Addresses {
     }
 }
 
-/// The text of the banner.
-pub fn banner(config: &Config, addrs: &[SocketAddr], warnings: &[String], ready_ms: u128) -> String {
+/// The address by which this machine would reach others, and mostly they it; `None`: there is no network.
+pub fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // It sends nothing: the system only chooses the way. The address is one of those for documents (RFC 5737).
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    (!own.is_loopback() && !own.is_unspecified()).then_some(own)
+}
+
+/// Where others reach listeners that take every network of this machine, whose address is `own`.
+fn reached_at(place: Place<'_>, addrs: &[SocketAddr], own: Option<IpAddr>) -> Vec<String> {
+    let open = addrs.iter().filter(|addr| addr.ip().is_unspecified());
+    open.filter_map(|addr| Some(Addresses::of(place, SocketAddr::new(own?, addr.port())).home)).collect()
+}
+
+/// The text of the banner; `own` is this machine's address, if it has one.
+pub fn banner(
+    config: &Config,
+    (addrs, own): (&[SocketAddr], Option<IpAddr>),
+    warnings: &[String],
+    ready_ms: u128,
+) -> String {
     let mut text = format!("\n  Everwire {} ({})\n\n", env!("CARGO_PKG_VERSION"), config.mode.as_str());
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<6} {value}");
@@ -74,7 +94,7 @@ pub fn banner(config: &Config, addrs: &[SocketAddr], warnings: &[String], ready_
     // Both loopbacks are one address to people.
     let mut shown: Vec<String> = addrs.iter().map(|addr| Addresses::of(config.place(), *addr).home).collect();
     shown.dedup();
-    for also in shown.iter().skip(1) {
+    for also in shown.iter().skip(1).chain(&reached_at(config.place(), addrs, own)) {
         line("also", also);
     }
     for path in config.listen.iter().filter(|place| matches!(place, Listen::Unix(_))) {
@@ -187,7 +207,7 @@ mod tests {
     #[test]
     fn each_address_is_shown_once() {
         let addrs = ["127.0.0.1:1", "[::1]:1", "127.0.0.1:2", "192.0.2.7:1"].map(|a| a.parse().unwrap());
-        let text = banner(&Config::dev(), &addrs, &[], 7);
+        let text = banner(&Config::dev(), (&addrs, None), &[], 7);
         let also: Vec<_> = text.lines().filter_map(|l| l.trim().strip_prefix("also   ")).collect();
         assert_eq!(also, ["http://localhost:2/", "http://192.0.2.7:1/"]);
     }
@@ -214,9 +234,10 @@ mod tests {
         let warnings = warnings(&config, &addrs, Some(1024));
         assert_eq!(warnings.len(), 2);
         assert!(warnings[0].starts_with("0.0.0.0:8765 can be reached"), "{warnings:?}");
-        let text = banner(&config, &addrs, &warnings, 7);
+        let text = banner(&config, (&addrs, "192.0.2.7".parse().ok()), &warnings, 7);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines.iter().any(|l| l.ends_with("ws://localhost:8765/ws")));
+        assert!(lines.contains(&"  also   http://192.0.2.7:8765/"), "others reach it there: {text}");
         assert!(lines[lines.len() - 2].contains("ulimit -n"), "{text}");
         assert!(lines[lines.len() - 1].contains("ready in 7 ms"));
     }

@@ -140,20 +140,38 @@ fn tip(error: &clap::Error, args: &[OsString]) -> Option<String> {
             "everwire serve --config everwire.toml, which `everwire init` writes; for a first try `everwire dev` needs no config".to_owned()
         });
     }
+    if let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidSubcommand) {
+        return match unknown.as_str() {
+            "help" => Some("everwire --help, or everwire dev --help for one command".to_owned()),
+            "start" | "run" | "server" => Some(
+                "everwire dev for a first try, everwire serve --config everwire.toml for a server of your own".to_owned(),
+            ),
+            _ => None,
+        };
+    }
     // A load tool has addresses of its own.
     let bench = args.get(1).is_some_and(|verb| verb == "bench");
     let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg).filter(|_| !bench) else {
         return None;
     };
+    let verb = args.get(1).and_then(|verb| verb.to_str()).filter(|verb| !verb.starts_with('-'));
+    let takes_config = verb.is_some_and(|verb| TAKES_CONFIG.contains(&verb));
     match unknown.as_str() {
         "--port" | "-p" => {
             let port = port_in(args).unwrap_or(PORT);
-            Some(format!("a port is part of the address: --listen 127.0.0.1:{port}"))
+            // Without a command nothing takes the flag either.
+            let before = if verb.is_none() { "everwire dev " } else { "" };
+            Some(format!("a port is part of the address: {before}--listen 127.0.0.1:{port}"))
         }
-        "--config" | "-c"
-            if !args.get(1).is_some_and(|verb| TAKES_CONFIG.iter().any(|takes| verb == takes)) =>
-        {
+        "-c" if takes_config || verb == Some("serve") => {
+            let file = args.iter().skip_while(|arg| *arg != "-c").nth(1).and_then(|file| file.to_str());
+            Some(format!("the config is named in full: --config {}", file.unwrap_or("FILE")))
+        }
+        "--config" | "-c" if !takes_config => {
             Some("a config is for serve: everwire serve --config FILE".to_owned())
+        }
+        file if verb == Some("serve") && !file.starts_with('-') => {
+            Some(format!("the config is named by a flag: everwire serve --config {file}"))
         }
         "--listen" | "--origin" => Some(format!("say which command is meant: everwire dev {unknown} ...")),
         _ => None,
@@ -198,13 +216,19 @@ mod tests {
         for (args, tip) in [
             (&["dev", "--port", "1234"][..], "--listen 127.0.0.1:1234"),
             (&["dev", "--port=1234"], "--listen 127.0.0.1:1234"),
-            (&["-p", "1234"], "--listen 127.0.0.1:1234"),
-            (&["-p1234"], "--listen 127.0.0.1:1234"),
+            (&["-p", "1234"], "everwire dev --listen 127.0.0.1:1234"),
+            (&["-p1234"], "everwire dev --listen 127.0.0.1:1234"),
             (&["dev", "--port"], "--listen 127.0.0.1:8765"),
             (&["serve", "--port", "x", "--config", "f"], "--listen 127.0.0.1:8765"),
             (&["--listen", "127.0.0.1:0"], "everwire dev --listen"),
             (&["dev", "--config", "f"], "everwire serve --config FILE"),
             (&["serve"], "everwire serve --config everwire.toml"),
+            (&["serve", "my.toml"], "everwire serve --config my.toml"),
+            (&["serve", "-c", "my.toml"], "--config my.toml"),
+            (&["token", "new", "-c", "my.toml"], "--config my.toml"),
+            (&["help"], "everwire --help"),
+            (&["start"], "everwire dev for a first try"),
+            (&["run"], "everwire serve --config everwire.toml"),
         ] {
             let args: Vec<OsString> = ["everwire"].iter().chain(args).map(Into::into).collect();
             let error = Cli::read(&args).unwrap_err();

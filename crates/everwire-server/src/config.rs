@@ -3,6 +3,7 @@
 mod units;
 mod value;
 mod setting;
+mod unknown;
 mod section;
 mod tokens;
 mod namespaces;
@@ -32,7 +33,7 @@ use crate::trust::Proxies;
 
 pub(crate) use self::described::differing;
 pub use self::described::{difference, env_names, reference, schema, template};
-pub(crate) use self::fields::fresh_key;
+pub(crate) use self::fields::{fresh_key, fresh_secret};
 pub use self::setting::{Fault, Faults, Kind, Mark, Setting};
 pub use self::sources::{ENV, Gathered, Sources, describe};
 pub use self::value::Written;

@@ -165,13 +165,19 @@ async fn page(State(site): State<Arc<Site>>, uri: Uri, request: Request<Body>) -
         return if readable { found } else { api::refuse_method("GET, HEAD") };
     }
     let mut nothing = if readable && pages::is_for_reading(request.headers()) {
-        let page = pages::below(base, errors_page::not_found(pages).into_bytes());
+        let page = pages::below(base, errors_page::not_found(pages, pages::is_ours(uri.path())).into_bytes());
         // No request headers: a 404 has no older version that a browser could have.
         let mut response = pages::respond(page, "text/html; charset=utf-8", &HeaderMap::new());
         *response.status_mut() = StatusCode::NOT_FOUND;
         response
     } else {
-        api::refuse(StatusCode::NOT_FOUND, "there is nothing at this address")
+        let off = !pages && pages::is_ours(uri.path());
+        let words = if off {
+            "home and demos are off; pages = true in the config turns them on"
+        } else {
+            "there is nothing at this address"
+        };
+        api::refuse(StatusCode::NOT_FOUND, words)
     };
     nothing.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
     nothing

@@ -1,6 +1,7 @@
 //! Where to listen, as people write it.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -84,6 +85,25 @@ impl fmt::Display for Listen {
     }
 }
 
+/// What helps where the system refuses a listener, if that is known.
+pub fn hint(addr: SocketAddr, refused: io::ErrorKind) -> Option<String> {
+    match refused {
+        io::ErrorKind::PermissionDenied if addr.port() < 1_024 => Some(
+            "Ports below 1024 are for root. Take another one with a proxy in front; or under systemd write \
+             AmbientCapabilities=CAP_NET_BIND_SERVICE into the unit."
+                .to_owned(),
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            let every = if addr.is_ipv4() { "0.0.0.0" } else { "[::]" };
+            Some(format!(
+                "This machine has no such address; `ip addr` shows those that it has. {every}:{} means all of them.",
+                addr.port()
+            ))
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +122,22 @@ mod tests {
             "systemd:api",
         ] {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_the_system_has_a_hint() {
+        use io::ErrorKind::{AddrNotAvailable, OutOfMemory, PermissionDenied};
+        for (addr, refused, words) in [
+            ("127.0.0.1:80", PermissionDenied, Some("CAP_NET_BIND_SERVICE")),
+            ("127.0.0.1:8080", PermissionDenied, None),
+            ("192.0.2.1:80", AddrNotAvailable, Some("0.0.0.0:80 means all")),
+            ("[2001:db8::1]:80", AddrNotAvailable, Some("[::]:80 means all")),
+            ("127.0.0.1:80", OutOfMemory, None),
+        ] {
+            let told = hint(addr.parse().unwrap(), refused);
+            assert_eq!(told.is_some(), words.is_some(), "{addr} {refused}");
+            assert!(told.is_none_or(|told| told.contains(words.unwrap_or_default())), "{addr} {refused}");
         }
     }
 

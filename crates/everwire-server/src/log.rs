@@ -75,6 +75,15 @@ pub fn read_level(text: &str) -> Result<EnvFilter, String> {
     ))
 }
 
+/// How much the variable `EVERWIRE_LOG` asks for, which goes before the config; `None`: it asks for nothing.
+///
+/// # Errors
+/// As of [`read_level`].
+pub fn asked() -> Option<Result<EnvFilter, String>> {
+    let text = std::env::var_os("EVERWIRE_LOG").filter(|text| !text.is_empty())?;
+    Some(read_level(&text.to_string_lossy()))
+}
+
 type SetLevel = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 
 /// How the level is changed, once the log of this process has begun.

@@ -8,9 +8,9 @@ use everwire_brokers::disk::{self, Sync};
 use everwire_server::app::{self, StartError};
 use everwire_server::cli::{Cli, From, HistoryTask, Told, Verb};
 use everwire_server::clock::Clock;
-use everwire_server::config::{ApiKey, Config, Gathered, History, PORT, Setting};
+use everwire_server::config::{ApiKey, Config, Faults, Gathered, History, PORT, Setting};
 use everwire_server::doors::NoDoor;
-use everwire_server::listen::Listen;
+use everwire_server::listen::{Listen, hint};
 use everwire_server::log::{self, LogFormat, LogSettings};
 use everwire_server::notify::Notifier;
 use everwire_server::reload::{Reloaded, reload};
@@ -113,14 +113,15 @@ fn history(task: &HistoryTask) -> ExitCode {
 
 /// The variable wins over the file, and so does the flag.
 fn log_to_stderr(format: Option<LogFormat>, settings: &LogSettings) {
-    let asked = EnvFilter::try_from_env("EVERWIRE_LOG");
-    // Unset, or not Unicode, is the same as not asked; what can't be read is told.
-    let unread =
-        asked.as_ref().err().filter(|_| std::env::var("EVERWIRE_LOG").is_ok()).map(ToString::to_string);
     let level = settings.level.as_deref().unwrap_or("info");
-    log::begin(format.unwrap_or(settings.format), asked.unwrap_or_else(|_| EnvFilter::new(level)));
+    let (filter, unread) = match log::asked() {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(words)) => (EnvFilter::new(level), Some(words)),
+        None => (EnvFilter::new(level), None),
+    };
+    log::begin(format.unwrap_or(settings.format), filter);
     if let Some(fault) = unread {
-        tracing::warn!(fault, level, "EVERWIRE_LOG can't be read; write such as EVERWIRE_LOG=debug");
+        tracing::warn!(fault, instead = level, "EVERWIRE_LOG can't be read");
     }
 }
 
@@ -130,18 +131,18 @@ fn complain(words: &str) {
 }
 
 /// What `serve` is told by file, environment and flags.
-fn gather(from: &From, listen: &[Listen]) -> Result<Gathered, String> {
+fn gather(from: &From, listen: &[Listen]) -> Result<Gathered, Faults> {
     let mut from = from.clone();
     if !listen.is_empty() {
         let all: Vec<_> = listen.iter().map(ToString::to_string).collect();
         from.set.push(("listen".to_owned(), all.join(",")));
     }
-    from.gather().map_err(|faults| faults.to_string())
+    from.gather()
 }
 
 fn config_of(verb: &Verb) -> Result<Gathered, String> {
     let (mut config, listen) = match verb {
-        Verb::Serve { from, listen } => return gather(from, listen),
+        Verb::Serve { from, listen } => return gather(from, listen).map_err(|faults| faults.to_string()),
         Verb::Dev { listen, origin, data, tls } => {
             let mut config = dev(origin)?;
             if *tls {
@@ -177,14 +178,17 @@ fn reload_into(site: &Site, verb: &Verb, settings: &mut Vec<Setting>) {
     let gathered = match gather(from, listen) {
         Ok(gathered) => gathered,
         Err(faults) => {
+            // A line each, as they are told at a start: in a field of one line nobody reads them.
+            faults.lines().for_each(|fault| tracing::warn!("{fault}"));
+            let faults = faults.faults.len();
             return tracing::warn!(faults, "SIGHUP: the config has faults, and nothing has changed");
         }
     };
     match reload(site, settings, gathered) {
         Ok(Reloaded { changed, waiting, settings: fresh }) => {
-            tracing::info!(?changed, "SIGHUP: the config was read again");
+            tracing::info!(changed = changed.join(", "), "SIGHUP: the config was read again");
             if !waiting.is_empty() {
-                tracing::warn!(?waiting, "these settings hold after the next start");
+                tracing::warn!(waiting = waiting.join(", "), "these settings hold after the next start");
             }
             *settings = fresh;
         }
@@ -213,7 +217,12 @@ fn run(gathered: Gathered, verb: &Verb, begun: Instant) -> ExitCode {
     };
     let config = &*running.site.config();
     let warnings = banner::warnings(config, &running.addrs, descriptors);
-    let text = banner::banner(config, &running.addrs, &warnings, begun.elapsed().as_millis());
+    let text = banner::banner(
+        config,
+        (&running.addrs, banner::own_address()),
+        &warnings,
+        begun.elapsed().as_millis(),
+    );
     // A closed stdout is no reason not to serve.
     let _ = std::io::stdout().write_all(text.as_bytes());
     if let Some(notifier) = Notifier::from_env() {
@@ -221,7 +230,12 @@ fn run(gathered: Gathered, verb: &Verb, begun: Instant) -> ExitCode {
     }
     let signal = running.wait_for(&mut signals, |site| reload_into(site, verb, &mut settings));
     tracing::info!(signal, "stopping; a second signal stops at once");
-    match running.drain(&mut signals) {
+    let cut = running.drain(&mut signals);
+    match cut {
+        None => tracing::info!("ended"),
+        Some(signal) => tracing::info!(signal, "ended at once"),
+    }
+    match cut {
         None => ExitCode::SUCCESS,
         Some("SIGINT") => ExitCode::from(CUT_BY_SIGINT),
         Some(_) => ExitCode::from(CUT_BY_SIGTERM),
@@ -230,7 +244,14 @@ fn run(gathered: Gathered, verb: &Verb, begun: Instant) -> ExitCode {
 
 /// A start that failed, with the lines to type.
 fn explain(error: &StartError, verb: &Verb) -> String {
-    let StartError::Door(NoDoor::Taken(addr)) = error else { return error.to_string() };
+    let addr = match error {
+        StartError::Door(NoDoor::Taken(addr)) => addr,
+        StartError::Door(NoDoor::Listen(addr, why)) => {
+            let hint = hint(*addr, why.kind()).map_or_else(String::new, |hint| format!("\n{hint}"));
+            return format!("{error}{hint}");
+        }
+        _ => return error.to_string(),
+    };
     let known = if addr.port() == PORT { ", perhaps another Everwire" } else { "" };
     let other = Listen::BothLoopbacks(if addr.port() == PORT { PORT + 1 } else { 0 });
     let program = as_started();

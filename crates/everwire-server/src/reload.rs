@@ -49,9 +49,9 @@ pub enum ReloadError {
 pub struct Reloaded {
     /// Settings that are others now.
     pub changed: Vec<String>,
-    /// Settings that will be others after the next start.
+    /// Settings that will be others after the next start, as long as the config says so.
     pub waiting: Vec<String>,
-    /// All of them, for the next time.
+    /// What the server goes by now, for the next time.
     pub settings: Vec<Setting>,
 }
 
@@ -61,7 +61,13 @@ pub fn is_live(path: &str) -> bool {
     begins(&LIVE_ELSEWHERE) || (begins(&LIVE) && !begins(&NOT_LIVE))
 }
 
-/// Takes over another config, which was `before`; certificates are read anew, whatever it says.
+/// What a server goes by that began with `before` and has read `fresh`: what waits is as it was at the start.
+fn holding(before: &[Setting], fresh: Vec<Setting>) -> Vec<Setting> {
+    let waits = before.iter().filter(|setting| !is_live(&setting.path)).cloned();
+    fresh.into_iter().filter(|setting| is_live(&setting.path)).chain(waits).collect()
+}
+
+/// Takes over another config, where `before` is what the server goes by; certificates are read anew, whatever it says.
 ///
 /// # Errors
 /// [`ReloadError`]: nothing has changed.
@@ -74,7 +80,7 @@ pub fn reload(site: &Site, before: &[Setting], gathered: Gathered) -> Result<Rel
         tls.reload()?;
     }
     let config = merged(&site.config(), fresh);
-    if let (Some(level), None) = (&config.log.level, std::env::var_os("EVERWIRE_LOG"))
+    if let (Some(level), None | Some(Err(_))) = (&config.log.level, log::asked())
         && let Ok(filter) = log::read_level(level)
         && let Err(words) = log::set_level(filter)
     {
@@ -88,7 +94,7 @@ pub fn reload(site: &Site, before: &[Setting], gathered: Gathered) -> Result<Rel
     *site.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     let differing = differing(before, &settings).into_iter().map(str::to_owned);
     let (changed, waiting) = differing.partition(|path| is_live(path));
-    Ok(Reloaded { changed, waiting, settings })
+    Ok(Reloaded { changed, waiting, settings: holding(before, settings) })
 }
 
 /// The folder of the store that the new config needs, and that this server did not open. Memory in its place would
@@ -126,7 +132,7 @@ fn merged(old: &Config, new: Config) -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::describe;
+    use crate::config::{Sources, describe};
 
     /// Every setting is one or the other, and those that open something wait.
     #[test]
@@ -149,5 +155,20 @@ mod tests {
         {
             assert!(is_live(path), "{path}");
         }
+    }
+
+    /// A setting that waits is told as long as it is not what the server runs with, and no longer.
+    #[test]
+    fn what_waits_is_held_against_what_runs() {
+        let read = |text: &str| {
+            let sources = Sources { file: "f".into(), text: text.into(), ..Sources::default() };
+            sources.gather().unwrap().settings
+        };
+        let started = read("shards = 1\n[limits]\nchannels = 5\n");
+        let other = "shards = 2\n[limits]\nchannels = 6\n";
+        assert_eq!(differing(&started, &read(other)), ["shards", "limits.channels"]);
+        let holds = holding(&started, read(other));
+        assert_eq!(differing(&holds, &read(other)), ["shards"], "it waits still");
+        assert_eq!(differing(&holds, &read("shards = 1\n[limits]\nchannels = 6\n")), [""; 0]);
     }
 }

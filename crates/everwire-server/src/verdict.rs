@@ -84,6 +84,32 @@ pub(crate) fn verdict<'i>(
     Verdict::Ruled(ruling, rule.filter(|_| ruling == Ruling::ByToken))
 }
 
+/// What would allow what was denied, each by itself.
+pub(crate) fn helps(ruling: Ruling, channel: &str, right: Right) -> Vec<String> {
+    let namespace = namespace_of(channel);
+    let word = right.as_str();
+    let rule = || format!("a token whose `allow` has {:?}: [{word:?}]", channel);
+    let access = |words: &str| format!("access.{word} = {words} in [namespaces.{namespace}]");
+    match ruling {
+        Ruling::ToAnyone | Ruling::ToUsers | Ruling::ToOwner | Ruling::ByToken => Vec::new(),
+        Ruling::Denied => vec![access("\"token\", \"authenticated\" or \"anyone\"")],
+        Ruling::NotInToken => vec![rule(), access("\"authenticated\" or \"anyone\"")],
+        Ruling::NoUser => vec!["a token with a user (`sub`)".to_owned(), rule(), access("\"anyone\"")],
+        Ruling::NotOwner => {
+            let owner = channel.split_once(':').map_or("", |(_, owner)| owner);
+            vec![
+                format!("a token of the user {owner}"),
+                "a channel in another namespace: no rule opens that of a user to others".to_owned(),
+            ]
+        }
+    }
+}
+
+/// The namespace that a channel's name has.
+fn namespace_of(channel: &str) -> &str {
+    channel.split_once(':').map_or("default", |(namespace, _)| namespace)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -92,6 +118,22 @@ mod tests {
     use everwire_engine::permit::Permit;
 
     use super::*;
+
+    /// What is said to help does.
+    #[test]
+    fn a_denial_says_what_helps() {
+        let said = |ruling| helps(ruling, "chat:1", Right::Publish).join("; ");
+        assert_eq!(said(Ruling::ToAnyone), "");
+        assert_eq!(
+            said(Ruling::NotInToken),
+            "a token whose `allow` has \"chat:1\": [\"publish\"]; \
+             access.publish = \"authenticated\" or \"anyone\" in [namespaces.chat]"
+        );
+        assert!(said(Ruling::NoUser).starts_with("a token with a user (`sub`); a token whose `allow`"));
+        assert!(said(Ruling::Denied).starts_with("access.publish = \"token\", "));
+        assert!(helps(Ruling::Denied, "news", Right::Publish)[0].ends_with("[namespaces.default]"));
+        assert!(helps(Ruling::NotOwner, "user:bob", Right::History)[0].ends_with("the user bob"));
+    }
 
     #[test]
     fn the_first_thing_in_the_way_decides() {

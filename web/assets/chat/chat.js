@@ -1,6 +1,7 @@
 // The chat: rooms in the address, one in view, all of them listened to.
 import { connect } from '/sdk/everwire.js';
 import { announcer } from '../announce.js';
+import { offerCopies } from '../copy.js';
 import { me } from './me.js';
 import { shown, spoken } from './names.js';
 import { Room } from './room.js';
@@ -22,6 +23,8 @@ const rooms = new Map();
 /** @type {Room} */
 let current;
 let drawing = false;
+/** This server has no chat: there is nothing to ask a name for. */
+let off = false;
 
 /** What happened in a room. Drawn once for all that comes together. */
 function told(room, what, more) {
@@ -52,6 +55,12 @@ function redraw() {
 client.on('state', redraw);
 
 function draw() {
+  if (off !== current.off) {
+    off = current.off;
+    at('no-chat').hidden = !off;
+    at('messages').hidden = off;
+    whoAmI();
+  }
   drawRooms([...rooms.values()], current);
   drawRoom(current, { over: client.state === 'closed', self: client.id, again: (entry) => current.again(entry) });
   drawPeople(current, client.id, client.state === 'connected' || current.members.length === 0);
@@ -96,8 +105,8 @@ function roomName(text) {
 /** @param {boolean} [renaming] another name is asked for */
 function whoAmI(renaming = false) {
   const asked = me.name === '' || renaming;
-  at('name-form').hidden = !asked;
-  at('text-form').hidden = asked;
+  at('name-form').hidden = off || !asked;
+  at('text-form').hidden = off || asked;
   at('keep').hidden = me.name === '';
   at('rename').hidden = me.name === '';
   at('wrong').textContent = '';
@@ -194,6 +203,7 @@ document.addEventListener('keydown', (event) => {
 });
 at('newer').addEventListener('click', toEnd);
 keepEnd();
+offerCopies();
 addEventListener('hashchange', enter);
 document.addEventListener('visibilitychange', () => {
   current.watch(!document.hidden);

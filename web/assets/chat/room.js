@@ -42,6 +42,8 @@ export class Room {
   first_unread = '';
   /** Why there is nothing to see, in words. */
   trouble = '';
+  /** This server knows no such rooms. */
+  off = false;
   entered = false;
   /** So many messages of the past are still to come before the room is entered. They are shown together, and nothing jumps. */
   awaited = 0;
@@ -168,6 +170,7 @@ export class Room {
 
   #state({ state, recovered, replaying, error }) {
     this.trouble = state === 'failed' ? `This room can't be entered: ${error.message}.` : '';
+    this.off = state === 'failed' && error.code === 'unknown_channel';
     if (state === 'subscribed') {
       this.#await(this.entered ? 0 : replaying ?? 0);
       this.#recovering = recovered === true;

@@ -14,6 +14,9 @@ pub enum OpenError {
         /// What the operating system said.
         error: io::Error,
     },
+    /// The folder is another one.
+    #[error("there is no history in {}; that of a server is where [history] data says, or beside its config file", .0.display())]
+    Missing(PathBuf),
     /// Another process has it.
     #[error("the history in {} is in use by another process; a folder belongs to one server", .0.display())]
     Locked(PathBuf),

@@ -35,7 +35,9 @@ pub struct Checked {
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { segments, bytes, messages, torn, damaged } = self;
-        write!(f, "{segments} segments, {bytes} bytes, {messages} messages")?;
+        let s = |many: u64| if many == 1 { "" } else { "s" };
+        let (some, more) = (s(*segments as u64), s(*messages));
+        write!(f, "{segments} segment{some}, {bytes} bytes, {messages} message{more}")?;
         if *torn > 0 {
             write!(f, "\n{torn} bytes of a write that was never finished; nobody was told of it")?;
         }

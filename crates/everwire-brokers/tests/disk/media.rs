@@ -272,6 +272,17 @@ fn a_repair_saves_what_can_be_read() {
     assert_eq!(repair(original.path(), 5, 6).unwrap(), Repaired::default(), "a sound one is left alone");
 }
 
+/// Whoever names the wrong folder is told so, and nothing is left in it.
+#[test]
+fn a_folder_without_a_history_stays_as_it_is() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path()).unwrap();
+    for error in [check(folder.path()).err(), repair(folder.path(), 5, 6).err()] {
+        assert!(matches!(error, Some(OpenError::Missing(_))), "{error:?}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
 /// After an end in order nothing may be missing at the end either.
 #[test]
 fn after_an_end_in_order_a_damaged_tail_is_damage_too() {

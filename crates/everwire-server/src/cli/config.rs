@@ -90,7 +90,8 @@ fn check(from: &From) -> Told {
                 return Told::BadConfig(format!("{}: {error}", from.config.display()));
             }
             let set = settings.iter().filter(|setting| setting.is_value() && setting.place.is_some()).count();
-            let mut words = format!("{}: good; {set} settings of its own", from.config.display());
+            let s = if set == 1 { "" } else { "s" };
+            let mut words = format!("{}: good; {set} setting{s} of its own", from.config.display());
             let at = |listen: &Listen| if let Listen::At(addr) = listen { Some(*addr) } else { None };
             let addrs: Vec<_> = config.listen.iter().filter_map(at).collect();
             for warning in banner::warnings(&config, &addrs, None) {

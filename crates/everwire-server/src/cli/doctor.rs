@@ -81,11 +81,40 @@ impl Doctor {
             given => given.map(str::to_owned),
         };
         let options = Options { dial, token, patience: PATIENCE, ..Options::default() };
-        let mut client = Client::connect(url, &options).map_err(|error| format!("{url}: {error}"))?;
+        let url = &of_socket(url);
+        let mut client = Client::connect(url, &options)
+            .map_err(|error| format!("{url}: {}", plainly(&error.to_string())))?;
         client.ask("ping", &json!({})).map_err(|error| format!("{url}: {error}"))?;
         let user = client.connected()["user"].as_str().map_or("nobody".to_owned(), str::to_owned);
         Ok(format!("{url} opens a session, as {user}, and answers"))
     }
+}
+
+/// The address of the socket, where that of the pages was given.
+fn of_socket(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let scheme = match scheme {
+        "http" => "ws",
+        "https" => "wss",
+        _ => return url.to_owned(),
+    };
+    let rest = rest.trim_end_matches('/');
+    let path = if rest.contains('/') { "" } else { "/ws" };
+    format!("{scheme}://{rest}{path}")
+}
+
+/// What the TLS library says in words of its own, in ours.
+fn plainly(fault: &str) -> String {
+    if fault.contains("InvalidContentType") {
+        return "this port speaks no TLS; use ws://".to_owned();
+    }
+    if fault.contains("UnknownIssuer") {
+        return format!(
+            "{fault}. This machine does not trust who signed the certificate; name its file by --ca FILE, as `everwire dev --tls` \
+             prints it"
+        );
+    }
+    fault.to_owned()
 }
 
 fn many(descriptors: Option<u64>) -> Result<String, String> {
@@ -131,5 +160,23 @@ fn folder(config: &Config) -> Result<String, String> {
     match rustix::fs::access(&there, rustix::fs::Access::WRITE_OK) {
         Ok(()) => Ok(format!("{} can be written", data.display())),
         Err(error) => Err(format!("{} can't be written: {}: {error}", data.display(), there.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_a_page_leads_to_the_socket() {
+        for (given, meant) in [
+            ("http://localhost:8765", "ws://localhost:8765/ws"),
+            ("https://live.example.com/", "wss://live.example.com/ws"),
+            ("https://live.example.com/realtime/ws", "wss://live.example.com/realtime/ws"),
+            ("ws://localhost:8765/ws", "ws://localhost:8765/ws"),
+            ("localhost:8765", "localhost:8765"),
+        ] {
+            assert_eq!(of_socket(given), meant);
+        }
     }
 }

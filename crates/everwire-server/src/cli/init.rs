@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::config::{self, fresh_key};
+use crate::config::{self, fresh_key, fresh_secret};
 
 use super::Told;
 
 /// Where to write them.
 #[derive(Debug, Args)]
 pub struct Init {
-    /// The folder
+    /// The folder; it is made where it is not there
     #[arg(default_value = ".")]
     pub dir: PathBuf,
 }
@@ -26,7 +26,7 @@ presence = true
 access = { subscribe = "anyone", presence = "anyone", history = "anyone" }
 history = {}
 
-# And `user:ann` is the user ann's own, as soon as there are tokens.
+# And `user:ann` is the user ann's own: whoever has a token with `sub` = "ann".
 [namespaces.user]
 user_channels = true
 access = { publish = "deny" }
@@ -51,8 +51,16 @@ fn install(config: &str, unit: &str) -> String {
 impl Init {
     /// Writes what is not there yet.
     pub fn run(&self) -> Told {
+        if let Err(error) = std::fs::create_dir_all(&self.dir) {
+            return Told::No(format!("the folder {} can't be made: {error}", self.dir.display()));
+        }
         let key = fresh_key();
-        let given = [("listen", "[\"localhost:8765\"]".to_owned()), ("api_keys", format!("[\"{key}\"]"))];
+        let given = [
+            ("listen", "[\"localhost:8765\"]".to_owned()),
+            ("api_keys", format!("[\"{key}\"]")),
+            ("tokens.keys[].algorithm", "\"HS256\"".to_owned()),
+            ("tokens.keys[].secret", format!("\"{}\"", fresh_secret())),
+        ];
         let text = format!("{}{NAMESPACES}", config::template(&config::describe(), &given));
         let path = self.dir.join("everwire.toml");
         let unit = self.dir.join("everwire.service");
@@ -72,6 +80,8 @@ impl Init {
              and publish with the key that stands in the config:\n\n    \
              curl http://localhost:8765/api/publish -H 'Authorization: Bearer KEY' \\\n        \
              -H 'Content-Type: application/json' -d '{{\"channel\":\"news\",\"data\":\"hello\"}}'\n\n\
+             Your backend signs tokens for users with the secret under [[tokens.keys]]. One to try out:\n\n    \
+             everwire token new --config {config} --user ann\n\n\
              As a service of systemd, with the program at /usr/local/bin/everwire, as root:\n\n{}",
             install(&config, &unit),
         ))

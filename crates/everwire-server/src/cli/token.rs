@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use everwire_engine::permit::Right;
+use everwire_engine::ports::Identity;
 use everwire_engine::time::Now;
 use serde_json::{Map, Value, json};
 
 use crate::auth::{self, TOKEN_BYTES, Tokens, Wanted};
-use crate::config::Config;
-use crate::verdict::{Holder, Verdict, verdict};
+use crate::config::{Config, fresh_secret};
+use crate::verdict::{Holder, Verdict, helps, verdict};
 
 /// What to do with a token.
 #[derive(Debug, Subcommand)]
@@ -73,6 +74,9 @@ pub struct Explain {
     /// The token of whoever wants to; `-` reads it from the standard input, without it nobody is known
     #[arg(long, allow_hyphen_values = true)]
     pub token: Option<String>,
+    /// Or a user, as with a token that says nothing else
+    #[arg(long, value_name = "USER", conflicts_with = "token")]
+    pub user: Option<String>,
     /// In which channel
     #[arg(long)]
     pub channel: String,
@@ -139,8 +143,14 @@ fn load(path: &std::path::Path) -> Result<Config, Told> {
 }
 
 fn tokens_of(config: &Config) -> Result<&Tokens, Told> {
-    let words = "the config has no [tokens], so no token is accepted";
-    config.tokens.as_deref().ok_or_else(|| Told::BadConfig(words.to_owned()))
+    let words = || {
+        Told::BadConfig(format!(
+            "the config has no [tokens], so no token is accepted. Write a key into it; this secret was made just now:\n\n    \
+             [[tokens.keys]]\n    algorithm = \"HS256\"\n    secret = \"{}\"",
+            fresh_secret()
+        ))
+    };
+    config.tokens.as_deref().ok_or_else(words)
 }
 
 /// The token of the command line, or of the standard input.
@@ -263,7 +273,10 @@ impl Explain {
     }
 
     fn holder(&self, config: &Config, now: Now) -> Result<Holder, Told> {
-        let Some(token) = &self.token else { return Ok(Holder::default()) };
+        let Some(token) = &self.token else {
+            let identity = Identity { user: self.user.as_deref().map(Into::into), ..Identity::default() };
+            return Ok(Holder { identity, only: None });
+        };
         let token = token_of(Some(token.as_str()).filter(|token| *token != "-"))?;
         let holder = Holder::of(tokens_of(config)?, &token, now);
         holder.map_err(|fault| Told::No(format!("denied: the token is refused: {fault}")))
@@ -271,11 +284,13 @@ impl Explain {
 
     fn explain(&self, config: &Config, holder: &Holder) -> Told {
         let rules = (&config.namespaces, config.connect_required);
-        let who = (holder, self.token.is_some());
-        let (admits, because, rule) = match verdict(rules, who, &self.channel, self.action) {
+        let who = (holder, self.token.is_some() || self.user.is_some());
+        let (admits, because, rule, helps) = match verdict(rules, who, &self.channel, self.action) {
             Verdict::Refused(code, words) => return Told::No(format!("denied: {}: {words}", code.as_str())),
-            Verdict::Ruled(ruling, rule) => (ruling.admits(), ruling.to_string(), rule),
-            Verdict::Entered => (true, Verdict::ENTERED.to_owned(), None),
+            Verdict::Ruled(ruling, rule) => {
+                (ruling.admits(), ruling.to_string(), rule, helps(ruling, &self.channel, self.action))
+            }
+            Verdict::Entered => (true, Verdict::ENTERED.to_owned(), None, Vec::new()),
         };
         let verdict = if admits { "allowed" } else { "denied" };
         let user = holder.identity.user.as_deref();
@@ -284,6 +299,9 @@ impl Explain {
             format!("{verdict}: {who}, {} {}\n  because   {because}", self.action.phrase(), self.channel);
         if let Some(rule) = rule {
             let _ = write!(words, "\n  rule      {rule}");
+        }
+        for help in helps {
+            let _ = write!(words, "\n  helps     {help}");
         }
         if admits { Told::Yes(words) } else { Told::No(words) }
     }

@@ -67,7 +67,30 @@ fn values_of<'a>(settings: &'a [Setting], path: &str) -> Vec<(&'a str, Option<Ma
         .collect()
 }
 
-/// Paths of settings that are not the same; of secrets too, though they are shown alike.
+/// Whether it has no other value than the one that it has by itself.
+fn is_default(settings: &[Setting], path: &str) -> bool {
+    let mut own = settings.iter().filter(|setting| setting.path == path);
+    own.all(|setting| setting.value == setting.default && setting.mark.is_none())
+}
+
+/// Whether a path stands in a table.
+fn is_in(path: &str, table: &str) -> bool {
+    path.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Whether there is such a table.
+fn has_table(settings: &[Setting], table: &str) -> bool {
+    settings.iter().any(|setting| setting.is_value() && is_in(&setting.path, table))
+}
+
+/// The outermost table around a path that only one of both has.
+fn table_around<'a>(path: &'a str, this: &[Setting], that: &[Setting]) -> &'a str {
+    let mut tables = path.match_indices('.').map(|(at, _)| &path[..at]);
+    tables.find(|table| has_table(this, table) != has_table(that, table)).unwrap_or(path)
+}
+
+/// Paths of settings that are not the same; of secrets too, though they are shown alike. A table that only one of both
+/// has stands for all in it, unless something in it was set.
 pub(crate) fn differing<'a>(this: &'a [Setting], that: &'a [Setting]) -> Vec<&'a str> {
     let mut paths: Vec<&str> = Vec::new();
     for setting in this.iter().chain(that).filter(|setting| setting.is_value()) {
@@ -76,15 +99,26 @@ pub(crate) fn differing<'a>(this: &'a [Setting], that: &'a [Setting]) -> Vec<&'a
         }
     }
     paths.retain(|path| values_of(this, path) != values_of(that, path));
-    paths
+    let is_set = |path: &str| !is_default(this, path) || !is_default(that, path);
+    let mut told: Vec<&str> = paths.iter().copied().filter(|path| is_set(path)).collect();
+    for path in paths {
+        let table = table_around(path, this, that);
+        if !told.iter().any(|path| *path == table || is_in(path, table)) {
+            told.push(table);
+        }
+    }
+    told
 }
 
 /// What differs, a line each: `key: this -> that`; of a secret that it does.
 pub fn difference(this: &[Setting], that: &[Setting]) -> String {
     let shown = |settings: &[Setting], path: &str| {
         let all: Vec<_> = values_of(settings, path).into_iter().map(|(value, _)| value.to_owned()).collect();
-        let all = all.join(", ");
-        if all.is_empty() { "(unset)".to_owned() } else { all }
+        match all.join(", ") {
+            none if none.is_empty() && has_table(settings, path) => "(its defaults)".to_owned(),
+            none if none.is_empty() => "(unset)".to_owned(),
+            all => all,
+        }
     };
     let mut text = String::new();
     for path in differing(this, that) {

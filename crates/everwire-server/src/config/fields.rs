@@ -21,6 +21,7 @@ use super::namespaces::read_namespaces;
 use super::section::Section;
 use super::setting::Book;
 use super::tokens::read_tokens;
+use super::units::write_time;
 use super::value::Written;
 use super::{Config, History, Mode, read_base_path, read_origin};
 
@@ -51,6 +52,11 @@ pub(crate) fn fresh_key() -> String {
         Ok(()) => format!("{:032x}", u128::from_le_bytes(bits)),
         Err(_) => format!("{EXAMPLE_KEY}, at least 32 characters"),
     }
+}
+
+/// A secret for tokens that nobody has guessed.
+pub(crate) fn fresh_secret() -> String {
+    format!("{}{}", fresh_key(), fresh_key())
 }
 
 /// Reads the whole; `file` is where relative paths are meant from.
@@ -196,7 +202,13 @@ fn read_drain(section: &mut Section, drain: &mut DrainLimits) {
     section.time("window", doc, &mut drain.window_ms, SECOND..=600 * SECOND);
     let doc =
         "For so long new connections are told to go elsewhere, and `/ready` says so; then nobody listens.";
-    section.time("notice", doc, &mut drain.notice_ms, 0..=600 * SECOND);
+    let notice = section.time("notice", doc, &mut drain.notice_ms, 0..=600 * SECOND);
+    if let Some(place) = notice.filter(|_| drain.notice_ms >= drain.window_ms) {
+        let window = write_time(drain.window_ms);
+        let words =
+            format!("it must be shorter than drain.window ({window}): clients are to go within what is left");
+        section.fault("notice", place, words);
+    }
     let doc = "So many clients are asked to come to other nodes in a second, unless the window is too short for it.";
     section.number("clients_per_second", doc, &mut drain.clients_per_second, 1..=1_000_000);
 }

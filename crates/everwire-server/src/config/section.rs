@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::setting::{Book, Fault, Kind, Mark, Setting};
 use super::units;
+use super::unknown;
 use super::value::{Table, Value, What, Written};
 
 /// One table on its way to be read.
@@ -112,15 +113,16 @@ impl Section {
         self.note(key, Kind::Number(range.clone()), doc, default, value.as_ref().map(|v| v.place.clone()));
         let value = value?.cooked();
         match value.what {
-            What::Number(number) => {
-                let number = number.and_then(|n| u64::try_from(n).ok());
+            What::Number(written) => {
+                let number = written.and_then(|n| u64::try_from(n).ok());
                 match number.filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok()) {
                     Some(number) => {
                         *into = number;
                         self.told(number.try_into().ok().map_or_else(String::new, underscored));
                     }
                     None => {
-                        let words = format!("must be from {} to {}", range.start(), range.end());
+                        let found = written.map_or_else(String::new, |n| format!(", not {n}"));
+                        let words = format!("must be from {} to {}{found}", range.start(), range.end());
                         self.fault(key, value.place.clone(), words);
                     }
                 }
@@ -130,20 +132,21 @@ impl Section {
         Some(value.place)
     }
 
-    /// A time such as `10s`, in ms into `into`.
+    /// A time such as `10s`, in ms into `into`; where it stands, if it does.
     pub(super) fn time(
         &mut self,
         key: &'static str,
         doc: &'static str,
         into: &mut u64,
         range: RangeInclusive<u64>,
-    ) {
+    ) -> Option<Written> {
         let value = self.take(key);
         let place = value.as_ref().map(|v| v.place.clone());
-        self.note(key, Kind::Time(range.clone()), doc, quoted(&units::write_time(*into)), place);
-        let Some(value) = value else { return };
+        self.note(key, Kind::Time(range.clone()), doc, quoted(&units::write_time(*into)), place.clone());
+        let value = value?;
         let Some(text) = value.text() else {
-            return self.expected(key, &value, "a time such as \"10s\"");
+            self.expected(key, &value, "a time such as \"10s\"");
+            return place;
         };
         match units::read_time(text) {
             Ok(ms) if range.contains(&ms) => {
@@ -152,10 +155,12 @@ impl Section {
             }
             Ok(_) => {
                 let [least, most] = [range.start(), range.end()].map(|ms| units::write_time(*ms));
-                self.fault(key, value.place, format!("must be from {least} to {most}"));
+                let words = format!("must be from {least} to {most}, not {text}");
+                self.fault(key, value.place.clone(), words);
             }
-            Err(words) => self.fault(key, value.place, words),
+            Err(words) => self.fault(key, value.place.clone(), words),
         }
+        place
     }
 
     /// A size such as `64KiB`, or a number of bytes, into `into`; where it stands, if it does.
@@ -188,7 +193,8 @@ impl Section {
                 }
                 None => {
                     let [least, most] = [range.start(), range.end()].map(|n| units::write_size(*n));
-                    self.fault(key, value.place.clone(), format!("must be from {least} to {most}"));
+                    let found = bytes.map_or_else(String::new, |n| format!(", not {}", units::write_size(n)));
+                    self.fault(key, value.place.clone(), format!("must be from {least} to {most}{found}"));
                 }
             },
             Err(words) => self.fault(key, value.place.clone(), words),
@@ -306,6 +312,9 @@ impl Section {
         let value = value.cooked();
         let What::List(items) = value.what else {
             self.expected(key, &value, "a list of strings");
+            if let Some(text) = value.text() {
+                self.reword(&format!("expected a list of strings; write [{}]", quoted(text)));
+            }
             return Vec::new();
         };
         let mut texts = Vec::new();
@@ -333,8 +342,12 @@ impl Section {
                 self.told(quoted(text));
                 Some((text.to_owned(), value.place))
             }
-            _ => {
-                self.expected(key, &value, "a string that is not empty");
+            Some(_) => {
+                self.fault(key, value.place, "it is empty; where nothing is meant leave the line out");
+                None
+            }
+            None => {
+                self.expected(key, &value, "a string");
                 None
             }
         }
@@ -450,11 +463,11 @@ impl Section {
     /// All keys were asked for: what is left is unknown.
     pub(super) fn end(mut self) -> Book {
         for (name, value) in std::mem::take(&mut self.table) {
-            let nearest = self.known.iter().min_by_key(|k| distance(k, &name)).copied();
-            let words = match nearest.filter(|k| distance(k, &name) <= 3) {
+            let words = match unknown::nearest(&self.known, &name) {
                 Some(nearest) => format!("unknown key; did you mean {nearest:?}?"),
                 None => format!("unknown key; known here: {}", self.known.join(", ")),
             };
+            self.book.unknown.push(self.book.faults.len());
             self.fault(&name, value.place, words);
         }
         self.book
@@ -480,32 +493,9 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Letters to insert, delete or replace (Levenshtein).
-pub(super) fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distances() {
-        for (a, b, d) in [("", "", 0), ("channels", "channls", 1), ("kitten", "sitting", 3), ("", "abc", 3)] {
-            assert_eq!((distance(a, b), distance(b, a)), (d, d), "{a} {b}");
-        }
-    }
 
     #[test]
     fn numbers_are_parted() {

@@ -29,20 +29,27 @@ pub struct Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, Fault { place, key, words }) in self.faults.iter().enumerate() {
-            if i > 0 {
-                f.write_str("\n")?;
-            }
-            let colon = if key.is_empty() { "" } else { ": " };
-            match place {
-                Written::File => write!(f, "{}: {key}{colon}{words}", self.file)?,
-                Written::Line(line) => write!(f, "{}:{line}: {key}{colon}{words}", self.file)?,
-                Written::Env(name) => write!(f, "{name}: {key}{colon}{words}")?,
-                Written::Flag(path) if path == key => write!(f, "--set {path}: {words}")?,
-                Written::Flag(path) => write!(f, "--set {path}: {key}{colon}{words}")?,
-            }
+        let all: Vec<_> = self.faults.iter().map(|fault| self.told(fault, &fault.words)).collect();
+        f.write_str(&all.join("\n"))
+    }
+}
+
+impl Faults {
+    /// A line for each, as a log takes it: an example that stands below a fault, and may have a key in it, is no part.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.faults.iter().map(|fault| self.told(fault, fault.words.lines().next().unwrap_or_default()))
+    }
+
+    /// A fault with its place.
+    fn told(&self, Fault { place, key, .. }: &Fault, words: &str) -> String {
+        let colon = if key.is_empty() { "" } else { ": " };
+        match place {
+            Written::File => format!("{}: {key}{colon}{words}", self.file),
+            Written::Line(line) => format!("{}:{line}: {key}{colon}{words}", self.file),
+            Written::Env(name) => format!("{name}: {key}{colon}{words}"),
+            Written::Flag(path) if path == key => format!("--set {path}: {words}"),
+            Written::Flag(path) => format!("--set {path}: {key}{colon}{words}"),
         }
-        Ok(())
     }
 }
 
@@ -116,6 +123,8 @@ impl fmt::Debug for Mark {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     pub(super) faults: Vec<Fault>,
+    /// Which of them are keys that nobody asked for.
+    pub(super) unknown: Vec<usize>,
     pub(super) settings: Vec<Setting>,
     /// Nothing is read: every setting there could be is visited once.
     pub(super) describing: bool,

@@ -8,6 +8,7 @@ use super::Config;
 use super::fields::{fresh_key, read_root};
 use super::section::Section;
 use super::setting::{Book, Fault, Faults, Setting};
+use super::unknown;
 use super::value::{self, Table, Written};
 
 /// What a name in the environment begins with.
@@ -17,9 +18,9 @@ const NO_SETTINGS: [&str; 2] = ["EVERWIRE_LOG", "EVERWIRE_CONFIG"];
 /// A config file has at most so many bytes.
 const FILE_BYTES: u64 = 4 << 20;
 
-/// What to write when there is no file yet. The key is made on the spot, so that nobody has the same one.
-const FIRST_FILE: &str =
-    "there is no such file. `everwire init` writes one with every setting in it; in this one your backend publishes and
+/// What to write when there is no file yet: a line that says so, and an example below it. The key is made on the spot, so that nobody has the same one.
+const FIRST_FILE: &str = "there is no such file.
+`everwire init` writes one with every setting in it; in this one your backend publishes and
 everybody may listen:
 
     listen = [\"127.0.0.1:8765\"]
@@ -83,7 +84,13 @@ impl Sources {
         self.lay_over(&mut table, &mut faults);
         let book = Book { insecure: self.insecure, ..Book::default() };
         let (config, book) = read_root(Section::root(table, book), Path::new(&self.file));
-        let Book { faults: found, settings, named_env, .. } = book;
+        let Book { faults: mut found, unknown, settings, named_env, .. } = book;
+        let known = if unknown.is_empty() { Vec::new() } else { describe() };
+        for at in unknown {
+            if let Some(words) = unknown::meant(&found[at], &known) {
+                found[at].words = words;
+            }
+        }
         faults.extend(found);
         faults.retain(|fault| !matches!(&fault.place, Written::Env(name) if named_env.contains(name)));
         if faults.is_empty() {

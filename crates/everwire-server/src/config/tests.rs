@@ -328,6 +328,12 @@ fn differences_name_what_was_and_what_is() {
         "echo: false -> true\nlimits.channels: 5 -> 256\ntimes.heartbeat: \"25s\" -> \"5s\"\n"
     );
     assert_eq!(difference(&a, &a), "");
+    // What a table has by default is not told beside what was written in it; a table that has nothing else is.
+    let chat = settings("[namespaces.chat]\npresence = true\n");
+    assert_eq!(difference(&settings(""), &chat), "namespaces.chat.presence: (unset) -> true\n");
+    let history = settings("[namespaces.chat]\npresence = true\nhistory = {}\n");
+    assert_eq!(difference(&chat, &history), "namespaces.chat.history: (unset) -> (its defaults)\n");
+    assert_eq!(difference(&history, &chat), "namespaces.chat.history: (its defaults) -> (unset)\n");
     let key = "api_keys = [\"0123456789abcdef0123456789abcdef\"]\n";
     assert_eq!(difference(&settings(""), &settings(key)), "api_keys: [] -> \"***\"\n");
     // Secrets look alike, wherever they stand, and yet it is told that they are not the same.
@@ -363,7 +369,7 @@ fn history_is_on_disk_unless_it_is_told_otherwise() {
     let faults = Config::read("f", text).unwrap_err().to_string();
     for fault in [
         "f:2: history.store: \"disc\" is none of \"disk\", \"memory\"",
-        "f:3: history.data: expected a string that is not empty",
+        "f:3: history.data: it is empty; where nothing is meant leave the line out",
         "f:4: history.sync: \"often\" is none of",
         "f:5: history.sync_every: must be from 1ms to 1m",
         "f:6: history.syncs: unknown key; did you mean \"sync\"?",
@@ -371,6 +377,28 @@ fn history_is_on_disk_unless_it_is_told_otherwise() {
         assert!(faults.contains(fault), "{fault} not in {faults}");
     }
     assert_eq!(faults.lines().count(), 5, "{faults}");
+}
+
+#[test]
+fn a_fault_says_what_was_found_and_what_to_write() {
+    for (text, fault) in [
+        (
+            "listen = \"localhost:8902\"\n",
+            "f:1: listen: expected a list of strings; write [\"localhost:8902\"]",
+        ),
+        ("[limits]\nchannels = 0\n", "f:2: limits.channels: must be from 1 to 100000, not 0"),
+        ("[times]\nheartbeat = \"1ms\"\n", "f:2: times.heartbeat: must be from 500ms to 1d, not 1ms"),
+        ("[limits]\nunsent_bytes = 1\n", "f:2: limits.unsent_bytes: must be from 4KiB to 1GiB, not 1B"),
+        ("[tls]\ncert_file = \"\"\n", "f:2: tls.cert_file: it is empty"),
+        ("base_path = 7\n", "f:1: base_path: expected a string, found integer"),
+        (
+            "[drain]\nwindow = \"1m\"\nnotice = \"2m\"\n",
+            "f:3: drain.notice: it must be shorter than drain.window (1m)",
+        ),
+    ] {
+        let told = faults(text, &[], &[]);
+        assert!(told.lines().any(|line| line.starts_with(fault)), "{text}: {told}");
+    }
 }
 
 #[test]
@@ -447,8 +475,11 @@ fn what_is_no_toml_names_its_line() {
 
 #[test]
 fn a_file_that_is_not_there_comes_with_one_to_write() {
-    let words = Config::load(Path::new("/nonexistent/f")).unwrap_err().to_string();
-    assert!(words.starts_with("/nonexistent/f: there is no such file. "), "{words}");
+    let faults = Config::load(Path::new("/nonexistent/f")).unwrap_err();
+    // A log gets the fault, and no example with a key.
+    assert_eq!(faults.lines().collect::<Vec<_>>(), ["/nonexistent/f: there is no such file."]);
+    let words = faults.to_string();
+    assert!(words.starts_with("/nonexistent/f: there is no such file.\n"), "{words}");
     let shown: Vec<_> = words.lines().filter_map(|l| l.strip_prefix("    ")).collect();
     let config = Config::read("f", &shown.join("\n")).unwrap();
     let news = config.namespaces.options_of("news").unwrap();

@@ -26,7 +26,11 @@ pub(super) fn page(pages: bool) -> String {
         id: code.as_str().to_owned(),
         title: code.as_str().to_owned(),
         doc: code.doc(),
-        kind: format!("HTTP {}", code.http_status()),
+        kind: match code {
+            // The one code whose status hangs on what is unknown.
+            ErrorCode::UnknownType => format!("HTTP {}, 404 for an address", code.http_status()),
+            _ => format!("HTTP {}", code.http_status()),
+        },
         again: if code.retryable() { ("yes", "worth repeating") } else { ("no", "not worth repeating") },
     });
     part(&mut main, "Error codes", &errors.collect::<Vec<_>>());
@@ -47,11 +51,16 @@ pub(super) fn page(pages: bool) -> String {
     frame.around(&main)
 }
 
-/// The page for an address where there is nothing. It does not repeat the address: a visitor has it in view.
-pub(super) fn not_found(pages: bool) -> String {
-    let mut main = String::from(
-        "<div class=\"opening\">\n<h1>There is nothing here.</h1>\n<p class=\"lead\">This server runs, and has no \
-         page at this address. It may be misspelt, or belong to another version.</p>\n</div>\n\
+/// The page for an address where there is nothing. It does not repeat the address: a visitor has it in view. `ours`: there
+/// would be a page of ours, had the config switched the pages on.
+pub(super) fn not_found(pages: bool, ours: bool) -> String {
+    let words = if ours && !pages {
+        "This server runs. Home and demos are off; <code>pages = true</code> in the config turns them on."
+    } else {
+        "This server runs, and has no page at this address. It may be misspelt, or belong to another version."
+    };
+    let mut main = format!(
+        "<div class=\"opening\">\n<h1>There is nothing here.</h1>\n<p class=\"lead\">{words}</p>\n</div>\n\
          <section class=\"part\">\n<h2>What there is</h2>\n<ul class=\"places\">\n",
     );
     let all = [
@@ -119,14 +128,18 @@ mod tests {
             assert!(page.contains(&format!("<a href=\"#{id}\">")), "{id}");
         }
         assert!(page.contains("<title>Errors - Everwire</title>"));
+        assert!(page.contains("<span>HTTP 400, 404 for an address</span>"));
         assert_eq!(page.matches("aria-current").count(), 1);
         assert_eq!(with_code("a `b<c` d"), "a <code>b&lt;c</code> d");
     }
 
     #[test]
     fn a_page_for_nothing_names_what_there_is() {
-        assert!(not_found(true).contains("<a href=\"/demos/chat\">Chat</a>"));
-        let bare = not_found(false);
+        assert!(not_found(true, true).contains("<a href=\"/demos/chat\">Chat</a>"));
+        let bare = not_found(false, false);
         assert!(bare.contains("<a href=\"/docs/errors\">Errors</a>") && !bare.contains("/demos/"), "{bare}");
+        let off = "<code>pages = true</code> in the config turns them on";
+        assert!(not_found(false, true).contains(off) && !bare.contains(off));
+        assert!(!not_found(true, true).contains(off));
     }
 }

@@ -32,6 +32,11 @@ fn find(path: &str, pages: bool) -> Option<(&'static [u8], &'static str)> {
     found.map(|bytes| (bytes, type_of(path)))
 }
 
+/// Whether there is a page of ours at this path, as soon as `pages` is on.
+pub(super) fn is_ours(path: &str) -> bool {
+    find(path, true).is_some()
+}
+
 fn type_of(path: &str) -> &'static str {
     match path.rsplit_once('.').map_or("", |(_, ending)| ending) {
         "js" | "mjs" => "text/javascript; charset=utf-8",

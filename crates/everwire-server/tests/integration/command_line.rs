@@ -91,6 +91,7 @@ fn an_address_that_is_not_ours_is_no_usage() {
     let output = everwire(&["dev", "--listen", "192.0.2.1:0"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(words(&output).starts_with("can't listen on 192.0.2.1:0: "), "{}", words(&output));
+    assert!(words(&output).contains("`ip addr` shows"), "{}", words(&output));
 }
 
 #[test]
@@ -124,7 +125,7 @@ fn a_bad_config_is_78_with_all_its_faults() {
     let output = everwire(&["serve", "--config", "/nonexistent"]);
     assert_eq!(output.status.code(), Some(78));
     assert!(
-        words(&output).starts_with("/nonexistent: there is no such file. `everwire init` writes one"),
+        words(&output).starts_with("/nonexistent: there is no such file.\n`everwire init` writes one"),
         "{}",
         words(&output)
     );
@@ -166,6 +167,8 @@ fn the_environment_and_flags_go_before_the_file() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_everwire"));
         command.args(args).env("EVERWIRE_CONFIG", path).env(name, value).output().unwrap()
     };
+    let one = everwire(&["config", "check", "--config", path]);
+    assert!(text(&one).contains("good; 1 setting of its own"), "{}", text(&one));
     let good = run("EVERWIRE_ECHO", "true", "limits.channels=6");
     assert!(text(&good).contains("good; 2 settings"), "{}{}", text(&good), words(&good));
     let bad = run("EVERWIRE_ECO", "true", "limits.channels=0");
@@ -212,6 +215,11 @@ fn the_doctor_tells_what_is_well_and_what_is_not() {
         assert!(text(&well).contains(line), "{line}: {}", text(&well));
     }
     let port = server.addr.port();
+    let url_of = |scheme: &str| format!("{scheme}://127.0.0.1:{port}/ws");
+    let paged = everwire(&["doctor", "--config", path, "--url", &url_of("http")]);
+    assert_eq!(paged.status.code(), Some(0), "{}", words(&paged));
+    let sealed = everwire(&["doctor", "--config", path, "--url", &url_of("wss")]);
+    assert!(words(&sealed).contains("this port speaks no TLS; use ws://"), "{}", words(&sealed));
     let nowhere = Scratch::new("doctor.toml", "listen = [\"192.0.2.1:1\"]\n");
     let args = ["doctor", "--insecure", "--config", nowhere.path().to_str().unwrap(), "--url", &url];
     let ill = everwire(&[&args[..], &["--origin", "https://elsewhere.example.com"]].concat());
@@ -254,7 +262,7 @@ fn text_of_both(output: &Output) -> String {
 #[test]
 fn a_new_server_begins_with_files_that_work() {
     let dir = std::env::temp_dir().join(format!("everwire-init-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
+    // It is not there yet.
     let folder = dir.to_str().unwrap();
     let output = everwire(&["init", folder]);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
@@ -272,6 +280,8 @@ fn a_new_server_begins_with_files_that_work() {
     let written = std::fs::read_to_string(&path).unwrap();
     let key = written.lines().find_map(|line| line.strip_prefix("api_keys = [\"")).unwrap();
     let key = key.trim_end_matches("\"]");
+    let token = everwire(&["token", "new", "--config", config, "--user", "ann"]);
+    assert_eq!(token.status.code(), Some(0), "{}", words(&token));
     let server = Process::run(&["serve", "--config", config, "--listen", "127.0.0.1:0"]);
     let mut listener = Peer::session(server.addr);
     assert_eq!(listener.ask(r#"{"type":"subscribe","id":2,"channel":"news"}"#)["type"], "subscribed");
@@ -348,12 +358,17 @@ fn serve_listens_where_it_is_told_and_warns() {
 
 #[test]
 fn a_wish_for_the_log_that_can_not_be_read_is_told() {
-    let output = Command::new(env!("CARGO_BIN_EXE_everwire"))
-        .args(["serve", "--config", "/nonexistent"])
-        .env("EVERWIRE_LOG", "a=b=c")
-        .output()
-        .unwrap();
-    assert!(words(&output).contains("EVERWIRE_LOG can't be read"), "{}", words(&output));
+    // A word alone would be the name of a part of the program, and silence all others.
+    for asked in ["a=b=c", "loud"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_everwire"))
+            .args(["serve", "--config", "/nonexistent", "--log-format", "json"])
+            .env("EVERWIRE_LOG", asked)
+            .output()
+            .unwrap();
+        let words = words(&output);
+        let line = words.lines().find(|line| line.contains("EVERWIRE_LOG can't be read")).expect(&words);
+        assert!(line.contains("is no level; write one of off, error") && line.contains("\"info\""), "{line}");
+    }
 }
 
 #[test]

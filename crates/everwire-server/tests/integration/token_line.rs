@@ -196,7 +196,13 @@ fn an_operator_makes_a_token_and_learns_what_it_allows() {
     }
     let bare = Scratch::new("bare.toml", "");
     let bare = bare.path().to_str().unwrap();
-    assert_eq!(everwire(&["token", "new", "--config", bare], "").0, Some(78));
+    let (code, said) = everwire(&["token", "new", "--config", bare], "");
+    assert_eq!(code, Some(78), "{said}");
+    let lines: String =
+        said.lines().filter_map(|line| Some(line.strip_prefix("    ")?.to_owned() + "\n")).collect();
+    let mended = Scratch::new("mended.toml", &lines);
+    let (code, said) = everwire(&["token", "new", "--config", mended.path().to_str().unwrap()], "");
+    assert_eq!(code, Some(0), "the lines that are shown do not help: {said}");
     assert_eq!(everwire(&["token", "new", "--config", path, "--allow", "x=all"], "").0, Some(2));
     let (code, said) = everwire(&["token", "new", "--config", path, "--user", ""], "");
     assert_eq!((code, said.starts_with("this would be no good token")), (Some(1), true), "{said}");
@@ -242,6 +248,16 @@ fn an_operator_learns_which_rule_decides() {
     let file = Scratch::new("tokens.toml", &config());
     let path = file.path().to_str().unwrap();
     let token = token(Some("ann"), &json!({ "allow": { "token:*": ["subscribe", "history"] } }));
+    for (user, channel, code, line) in [
+        ("ann", "auth:1", 0, "allowed: user ann"),
+        ("ann", "user:ann", 0, "allowed: user ann"),
+        ("ann", "user:bob", 1, "\n  helps     a token of the user bob"),
+        ("ann", "token:1", 1, "\n  helps     a token whose `allow` has \"token:1\": [\"history\"]"),
+    ] {
+        let args = ["explain", "--config", path, "--user", user, "--channel", channel, "--action", "history"];
+        let (exit, said) = everwire(&args, "");
+        assert!(exit == Some(code) && said.contains(line), "{channel}: {said}");
+    }
     let check = ["token", "check", "--config", path];
     let entrance =
         everwire(&["token", "new", "--config", path, "--key", "old", "--channel", "token:1"], "").1;

@@ -16,7 +16,7 @@ const HEAD: &str = "\
 const WIDTH: usize = 110;
 
 /// The text of the file. A setting without a default is shown with an empty value of its kind; those `given`, by path
-/// and as TOML, are set.
+/// and as TOML, are set, and so are the tables around them.
 pub fn template(settings: &[Setting], given: &[(&str, String)]) -> String {
     let mut text = HEAD.to_owned();
     for setting in settings {
@@ -31,7 +31,8 @@ pub fn template(settings: &[Setting], given: &[(&str, String)]) -> String {
                 } else {
                     setting.path.clone()
                 };
-                let is_off = setting.kind != Kind::Section || path.contains('<');
+                let is_given = given.iter().any(|(given, _)| given.starts_with(&format!("{path}.")));
+                let is_off = (setting.kind != Kind::Section && !is_given) || path.contains('<');
                 head(&mut text, &path, setting.doc, is_off);
             }
             Kind::TextsOrTables => {
