@@ -1,12 +1,15 @@
 //! Limits that are met before a session is, and those that a config gives a namespace.
 
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
+use everwire_client::Message;
+use everwire_proto::ws::Opcode;
 use everwire_server::config::Config;
 use serde_json::{Value, json};
 
 use crate::guarded::{self, api, config, connect, session, token};
-use crate::wire::{Wire, upgrade_lines};
+use crate::wire::{Wire, frame, upgrade_lines};
 use crate::world::{World, served, until, world_with};
 
 /// Asks for an upgrade; the connection, whose head is read.
@@ -88,6 +91,24 @@ fn a_user_has_so_many_connections_and_no_more() {
     first.reset();
     until("the place is free", || connect(&world, &ann).1["type"] == "connected");
     assert!(metric(&world, "everwire_refused_connections_total{reason=\"user\"}") >= 1.0);
+}
+
+/// What nobody answers is as much work as a command, and is read at the same rate.
+#[test]
+fn pongs_of_either_kind_and_pings_have_the_rate_of_commands() {
+    let world = world_with(|config| {
+        (config.limits.commands_per_second, config.limits.commands_burst) = (1_000, 10);
+    });
+    let command = frame(Opcode::Text, br#"{"type":"pong"}"#);
+    for bytes in [command, frame(Opcode::Ping, b""), frame(Opcode::Pong, b"")] {
+        let mut client = world.session();
+        let begun = Instant::now();
+        client.raw(&bytes.repeat(1_000));
+        client.text(r#"{"type":"ping","id":2}"#);
+        while !matches!(client.next(), Some(Message::Text(_))) {}
+        assert!(begun.elapsed() >= Duration::from_millis(900), "after {:?}", begun.elapsed());
+    }
+    assert!(metric(&world, "everwire_pauses_total{bucket=\"connection\"}") >= 3.0);
 }
 
 #[test]
