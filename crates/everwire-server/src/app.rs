@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use crate::auth::{Keyring, Tickets};
 use crate::clock::Clock;
 use crate::config::{Config, History, PORT};
+use crate::descriptors;
 use crate::desk::Desk;
 use crate::drain::DrainLimits;
 use crate::flow::{Check, Flow};
@@ -191,7 +192,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     }
     let port = addrs.first().map_or(PORT, SocketAddr::port);
     let (tickets, told) = (Tickets::default(), Told::default());
-    let gate = Gate::new(config.handshakes_per_second.saturating_mul(shards.into()));
+    let per_second = config.handshakes_per_second.saturating_mul(shards.into());
+    let gate = Gate::new(per_second, config.http_connections, descriptors::most());
     let site = Arc::new(Site {
         config: RwLock::new(Arc::new(config)),
         keyring,

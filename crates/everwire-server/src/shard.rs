@@ -337,7 +337,7 @@ impl Shard {
         let mut socket = Socket::new(stream, seal, decoder, role);
         // What the front has sealed and not sent, nobody else will send.
         socket.has_room();
-        socket.place = Some(arrival.place);
+        socket.place = arrival.place;
         if !arrival.leftover.is_empty() {
             socket.rest = Some(Box::new(Rest { bytes: arrival.leftover.to_vec(), at: 0 }));
         }

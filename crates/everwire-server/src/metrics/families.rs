@@ -122,7 +122,12 @@ fn now(site: &Site, shards: &Reading) -> Vec<Family> {
         gauge(
             "everwire_addresses",
             "Addresses that a connection comes from",
-            site.node.addresses.count() as f64,
+            site.gate.addresses().present() as f64,
+        ),
+        gauge(
+            "everwire_http_connections",
+            "Connections that are no WebSocket, or none yet",
+            f64::from(site.gate.addresses().waiting()),
         ),
         gauge(
             "everwire_message_ids",
@@ -209,6 +214,8 @@ fn limits(site: &Site) -> Vec<Family> {
     let node = &site.node.counters;
     let refused = vec![
         ("handshakes".into(), load(&site.gate.too_fast)),
+        ("address_handshakes".into(), load(&site.gate.too_fast_here)),
+        ("http".into(), load(&site.gate.full)),
         ("address".into(), load(&site.gate.crowded)),
         ("user".into(), load(&node.crowded_users)),
     ];

@@ -29,6 +29,7 @@ mod command_line;
 mod cors;
 mod crowds;
 mod doors;
+mod gate;
 mod hand_over;
 mod http;
 mod over_tls;
