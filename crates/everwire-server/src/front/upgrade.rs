@@ -211,6 +211,7 @@ fn ticket<T>(
     let mut pairs = request.uri().query().unwrap_or_default().split('&');
     let Some(ticket) = pairs.find_map(|pair| pair.strip_prefix("ticket=")) else { return Ok(None) };
     let refused = || {
+        site.node.counters.refuse(ErrorCode::TokenInvalid);
         let words = "the ticket was used, or has ended, or never was one; fetch a new one by POST /ticket";
         (StatusCode::UNAUTHORIZED, words.to_owned())
     };

@@ -23,7 +23,10 @@ pub(super) fn serve(site: &Site, from: SocketAddr, headers: &HeaderMap) -> Respo
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }
-        Err(deny) => api::refuse_with(deny),
+        Err(deny) => {
+            site.node.counters.refuse(deny.code);
+            api::refuse_with(deny)
+        }
     }
 }
 

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use everwire_client::Message;
 use everwire_server::config::Config;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::guarded;
+use crate::guarded::{self, token};
 use crate::pki::Pair;
 use crate::sealed::Sealed;
 use crate::wire::{Heard, Wire, upgrade_lines};
@@ -225,6 +225,34 @@ fn with_a_header_of_the_proxy_protocol_a_client_is_counted_from_it_on() {
     assert_eq!(upgrade(&mut from(9), "/ws", ""), "429");
     assert_eq!(upgrade(&mut from(10), "/ws", ""), "101");
     assert_eq!(upgrade(&mut silent, "/ws", ""), "101");
+}
+
+/// A refused token is counted wherever it is refused, or nobody would see who tries them out.
+#[test]
+fn refused_tokens_are_counted_at_every_door() {
+    let world = world_with(|to| {
+        *to = served(&guarded::config());
+        to.metrics_open = true;
+    });
+    let refusals = |expected: f64| {
+        let sample = "everwire_command_errors_total{code=\"token_invalid\"}";
+        assert_eq!(metric(&world, sample), expected);
+    };
+    let ask = |token: &str| {
+        let (head, _) = world.http("POST", "/ticket", &format!("Authorization: Bearer {token}\r\n"), "");
+        head.split(' ').nth(1).unwrap().to_owned()
+    };
+    refusals(0.0);
+    for bad in ["x", "a.b.c", "e30.e30.e30"] {
+        assert_eq!(ask(bad), "401");
+    }
+    refusals(3.0);
+    assert_eq!(knock(&world, HERE, "/ws?ticket=AAAAAAAAAAAAAAAAAAAAAA").0, "401");
+    refusals(4.0);
+    assert_eq!(guarded::connect(&world, "a.b.c").1["code"], "token_invalid");
+    refusals(5.0);
+    assert_eq!(ask(&token(Some("ann"), &json!({}))), "200");
+    refusals(5.0);
 }
 
 #[test]
