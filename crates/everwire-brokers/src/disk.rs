@@ -26,6 +26,7 @@ mod repair;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -40,7 +41,7 @@ use everwire_engine::time::{Entropy, Now};
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::ids::Epoch;
 
-use self::index::{Index, Keep};
+use self::index::{AllIds, Index, Keep};
 use self::journal::Journal;
 use self::pulse::{Pulse, Trouble};
 use self::queue::{Queue, Request};
@@ -97,6 +98,8 @@ pub struct Disk {
     entropy: Arc<dyn Entropy>,
     queue: Arc<Queue>,
     pulse: Arc<Pulse>,
+    all_ids: Arc<AllIds>,
+    given_up: Arc<AtomicU64>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// What a start found.
     pub start: Start,
@@ -159,10 +162,11 @@ impl Disk {
         let (index, journal, start) = begin(dir, &settings, recovered, &*entropy, wrap, &pulse)
             .map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
         let queue = Arc::new(Queue::default());
+        let (all_ids, given_up) = (index.all_ids.clone(), index.given_up.clone());
         let threads = spawn(dir, &settings, index, journal, &queue, &pulse, &answers, &entropy, now)
             .map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
         let threads = Mutex::new(threads);
-        Ok(Arc::new(Self { answers, entropy, queue, pulse, threads, start, _lock: lock }))
+        Ok(Arc::new(Self { answers, entropy, queue, pulse, all_ids, given_up, threads, start, _lock: lock }))
     }
 
     /// Why messages can't be stored now; `None`: they can.
@@ -172,7 +176,9 @@ impl Disk {
 
     /// What it holds and does.
     pub fn figures(&self) -> Figures {
-        self.pulse.figures(self.queue.waiting())
+        let figures = self.pulse.figures(self.queue.waiting());
+        let given_up = self.given_up.load(Ordering::Relaxed);
+        Figures { message_ids: self.all_ids.count(), given_up, ..figures }
     }
 
     /// Stores what waits, ends the log in order, and returns when all is on the medium. What is asked after this is

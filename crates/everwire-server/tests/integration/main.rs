@@ -27,6 +27,7 @@ mod bad_tls;
 mod bench;
 mod command_line;
 mod cors;
+mod counted;
 mod crowds;
 mod doors;
 mod gate;
