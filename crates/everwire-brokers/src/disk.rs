@@ -330,7 +330,7 @@ impl Broker for Disk {
     }
 
     fn ask(&self, cell: &Arc<Cell>, ask: Ask, ticket: Ticket, now: Now) -> Asked {
-        if cell.options.history.is_none() {
+        if !cell.keeps_history() {
             return cell_answers(cell, ask, now);
         }
         let (request, bytes) = match ask {
@@ -363,13 +363,13 @@ impl Broker for Disk {
     }
 
     fn attach(&self, cell: &Arc<Cell>, now: Now) {
-        if cell.options.history.is_some() {
+        if cell.keeps_history() {
             self.queue.tell(Request::Attach(cell.clone(), now));
         }
     }
 
     fn detach(&self, cell: &Arc<Cell>, _now: Now) {
-        if cell.options.history.is_some() {
+        if cell.keeps_history() {
             self.queue.tell(Request::Detach(cell.clone()));
         }
     }

@@ -92,6 +92,7 @@ impl Stage {
             },
             times: Times::default(),
             connect_required: false,
+            base_path: Box::default(),
         };
         let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));
         let node = Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), entropy));

@@ -5,6 +5,7 @@ mod window;
 mod message_ids;
 mod presence;
 mod cell;
+mod change;
 mod members;
 mod foreign;
 

@@ -263,6 +263,18 @@ impl Hub {
         self.room(key).map(|room| room.cell.clone())
     }
 
+    /// All rooms.
+    pub fn keys(&self) -> Vec<HubKey> {
+        let mut keys: Vec<_> = self.by_name.values().map(|index| self.key(*index)).collect();
+        keys.sort_unstable_by_key(|key| key.index);
+        keys
+    }
+
+    /// The subscribers of a room.
+    pub fn subscribers(&mut self, key: HubKey) -> Vec<u32> {
+        self.room(key).map_or(vec![], |room| room.everyone())
+    }
+
     /// Rooms with listeners.
     pub fn room_count(&self) -> usize {
         self.by_name.len()

@@ -1,5 +1,7 @@
 //! Every limit of a node and of a connection, with its default.
 
+use everwire_proto::payload::DEPTH;
+
 /// Clocks of two machines may differ by so much: a token is good so long before its `nbf` and after its `exp`, and a
 /// connection lives so long behind it. Below the 5 s that the contract allows.
 pub const LEEWAY_MS: u64 = 2_000;
@@ -17,6 +19,8 @@ pub struct ConnectionLimits {
     pub commands_burst: u32,
     /// Bytes a connection's outbox may hold: replies, presence, volatile messages.
     pub outbox_bytes: u32,
+    /// How deep arrays and objects of a command's values may stand in each other.
+    pub json_depth: usize,
     /// Unreadable commands within 10 s that end the connection with 1008.
     pub bad_commands: u32,
     /// Commands waiting for a channel whose broker has not answered yet.
@@ -51,6 +55,7 @@ impl Default for ConnectionLimits {
             commands_per_second: 50,
             commands_burst: 100,
             outbox_bytes: 1024 * 1024,
+            json_depth: DEPTH,
             bad_commands: 20,
             waiting_commands: 64,
             publishes_per_second: 1_000_000,

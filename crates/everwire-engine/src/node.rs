@@ -40,6 +40,8 @@ pub struct Settings {
     pub times: Times,
     /// Whether the first command must be `connect`, with a token.
     pub connect_required: bool,
+    /// What the paths of links in errors begin with, such as `/realtime`, or nothing.
+    pub base_path: Box<str>,
 }
 
 /// Counters that only rise; read by `/stats` and `/metrics`.
@@ -76,8 +78,10 @@ pub struct Counters {
 /// Whose bucket a command draws on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payer {
-    /// The connection's, for commands, or for `subscribe` and `unsubscribe`.
+    /// The connection's, for commands.
     Connection,
+    /// The connection's for `subscribe` and `unsubscribe`.
+    Subscribes,
     /// The connection's for publishes.
     Publishes,
     /// That of all connections of its user.
@@ -88,12 +92,14 @@ pub enum Payer {
 
 impl Payer {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Connection, Self::Publishes, Self::User, Self::Address];
+    pub const ALL: [Self; 5] =
+        [Self::Connection, Self::Subscribes, Self::Publishes, Self::User, Self::Address];
 
     /// A word for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connection => "connection",
+            Self::Subscribes => "subscribes",
             Self::Publishes => "publishes",
             Self::User => "user",
             Self::Address => "address",
@@ -282,12 +288,32 @@ impl Node {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Other settings hold from now on, in each shard from its next turn. What a channel keeps and tells is as it was when
-    /// the channel began; a channel that begins anew has what its namespace says then.
-    pub fn change(&self, settings: Settings) {
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    /// Other settings hold from now on: in each channel at once, in each shard, and for its subscribers, from its next turn.
+    pub fn change(&self, settings: Settings, now: Now) {
+        let settings = Arc::new(settings);
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings.clone();
+        for stripe in &self.stripes {
+            self.change_cells(stripe, &settings.namespaces, now);
+        }
         for inbox in &self.shared.inboxes {
             inbox.push(Item::Changed);
+        }
+    }
+
+    fn change_cells(&self, stripe: &Mutex<Stripe>, namespaces: &Namespaces, now: Now) {
+        let cells: Vec<_> = lock(stripe).cells.values().cloned().collect();
+        for cell in cells {
+            // Channels of a namespace that is gone are left by their subscribers, and go when there is need.
+            let Some(options) = namespaces.options_of(cell.name.as_str()) else { continue };
+            cell.change(options, now);
+            if !cell.is_dead() {
+                continue;
+            }
+            let mut stripe = lock(stripe);
+            if stripe.cells.get(&cell.name).is_some_and(|known| Arc::ptr_eq(known, &cell)) {
+                stripe.cells.remove(&cell.name);
+                self.cells.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -355,6 +381,10 @@ impl Node {
         {
             return Ok(cell.clone());
         }
+        // The shard may not have heard of new settings yet. These are the node's, and should they change now, the walk over
+        // all cells comes to this one behind the lock.
+        let settings = self.settings();
+        let options = settings.namespaces.options_of(name).unwrap_or(options);
         let name = ChannelName::parse(name).expect("the caller checked the name");
         let cell = Arc::new(self.broker.cell(name.clone(), options.clone(), now));
         stripe.queue.push_back((now.mono_ms, name.clone()));

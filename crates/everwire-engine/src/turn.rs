@@ -7,6 +7,7 @@
 mod answers;
 mod appointed;
 mod carry;
+mod changed;
 mod ends;
 mod expiry;
 mod loopback;
@@ -230,11 +231,6 @@ impl Turn {
         self.hub.figures()
     }
 
-    fn change_settings(&mut self) {
-        self.settings = self.node.settings();
-        self.hub.set_outbox_bytes(self.settings.limits.outbox_bytes as usize);
-    }
-
     /// The settings that this shard goes by.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -311,14 +307,15 @@ impl Turn {
     /// One whole message of the connection.
     pub fn message(&mut self, slot: u32, payload: &[u8], now: Now) -> Flow {
         self.heard += 1;
+        let deepest = self.settings.limits.json_depth;
         let Some(conn) = self.conn(slot) else { return Flow::Stop };
         if matches!(conn.session.phase, Phase::Closing(_)) || conn.ended {
             return Flow::Stop;
         }
         // life 2/9: decode; the payload itself is only checked.
         let decoded = match conn.session.form.format() {
-            Format::Json => json::decode(payload),
-            Format::MsgPack => msgpack::decode(payload),
+            Format::Json => json::decode_within(payload, deepest),
+            Format::MsgPack => msgpack::decode_within(payload, deepest),
         };
         let request = match decoded {
             Ok(request) => request,
@@ -440,7 +437,7 @@ impl Turn {
                 Item::Failed(key) => self.channel_failed(key, now),
                 Item::Answer(number, answer) => self.answered(number, answer, now),
                 Item::Resumed(at) => self.resumed_elsewhere(at, now),
-                Item::Changed => self.change_settings(),
+                Item::Changed => self.change_settings(now),
                 Item::Expel(expulsion) => self.expel(&expulsion, now),
                 Item::Order(order, reply) => reply.give(self.obey(&order, now)),
                 // No shard orders anything.
@@ -520,11 +517,13 @@ impl Turn {
     /// Tells a refusal; without an id it goes as a push.
     fn refuse(&mut self, slot: u32, id: Option<u64>, deny: &Deny) {
         self.node.counters.refuse(deny.code);
+        let base_path = &self.settings.base_path;
         let error = Outgoing::Error {
             code: deny.code,
             message: &deny.message,
             retry_after_ms: deny.retry_after_ms,
             position: deny.position.as_ref(),
+            base_path,
         };
         self.hub.say(slot, id, &error);
     }

@@ -148,7 +148,7 @@ fn ask_broker(
             Asked::Now(answer) => return Ok(Some(answer)),
             Asked::Later => return Ok(None),
             Asked::Dead(again) => {
-                cell = node.cell(cell.name.as_str(), &cell.options, now)?;
+                cell = node.cell(cell.name.as_str(), &cell.options(), now)?;
                 ask = again;
             }
         }

@@ -70,6 +70,7 @@ fn world() -> (Turn, Arc<Mutex<Vec<Arc<Cell>>>>) {
         limits: ConnectionLimits::default(),
         times: Times::default(),
         connect_required: false,
+        base_path: Box::default(),
     };
     let node = Arc::new(Node::new(settings, shared, broker, Arc::new(Lists), Arc::new(Seeded::new(1))));
     let mut turn = Turn::new(node, 0, NOW);

@@ -72,6 +72,7 @@ fn world() -> World {
         limits: ConnectionLimits::default(),
         times: Times::default(),
         connect_required: false,
+        base_path: Box::default(),
     };
     let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));
     let node = Arc::new(Node::new(settings, shared, broker, Arc::new(Endings), entropy));

@@ -65,6 +65,7 @@ fn two_shards() -> ([Turn; 2], Arc<AtomicU64>) {
         limits: ConnectionLimits::default(),
         times: Times::default(),
         connect_required: false,
+        base_path: Box::default(),
     };
     let node = Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), Arc::new(Seeded::new(1))));
     let turns = [0, 1].map(|shard| {

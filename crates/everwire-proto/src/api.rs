@@ -10,7 +10,7 @@ mod read;
 
 use std::borrow::Cow;
 
-pub use self::read::decode;
+pub use self::read::{decode, decode_within};
 pub use self::shape::{Choice, Field, Grant, Kind, Spec};
 pub use self::table::{ERROR, FIELDS_OF_A_PUBLICATION, Verb};
 

@@ -203,11 +203,11 @@ impl<W: Writer> Object<'_, W> {
     fn body(&mut self, what: &Outgoing<'_>) {
         match what {
             Outgoing::Connected(connected) => self.connected(connected),
-            Outgoing::Error { code, message, retry_after_ms, position } => {
+            Outgoing::Error { code, message, retry_after_ms, position, base_path } => {
                 self.plain(key!("code"), code.as_str());
                 self.str(key!("message"), message);
                 self.flag(key!("retryable"), code.retryable());
-                self.plain(key!("docs"), &format!("/docs/errors#{}", code.as_str()));
+                self.plain(key!("docs"), &format!("{base_path}/docs/errors#{}", code.as_str()));
                 self.maybe(key!("retry_after_ms"), *retry_after_ms, Self::int);
                 self.maybe(key!("position"), *position, Self::position);
             }

@@ -12,8 +12,6 @@ use crate::payload::{Data, Format};
 use crate::position::MAX_INTEGER;
 use crate::secret::Secret;
 
-/// Deepest nesting of a payload.
-pub(crate) const MAX_DEPTH: usize = 64;
 /// Fields of one object of a command. Each costs some hundred bytes while the command is read, however short it is.
 pub(crate) const MAX_FIELDS: usize = 1024;
 /// `info` and `state`, bytes.

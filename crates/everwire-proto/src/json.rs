@@ -8,7 +8,7 @@ use crate::codes::ErrorCode;
 use crate::command::{Command, Refusal, Request};
 use crate::encode;
 use crate::fields::{self, Field, Value};
-use crate::payload::Format;
+use crate::payload::{DEPTH, Format, MOST_DEPTH};
 use crate::reply::Outgoing;
 use crate::text::Scanner;
 
@@ -17,7 +17,15 @@ use crate::text::Scanner;
 /// # Errors
 /// A [`Refusal`] with the command's id where it could be read.
 pub fn decode(frame: &[u8]) -> Result<Request<'_>, Refusal> {
-    fields::request(read(frame).map_err(bad)?, Format::Json, read)
+    decode_within(frame, DEPTH)
+}
+
+/// The same, with values that may be so deep; at most [`MOST_DEPTH`](crate::payload::MOST_DEPTH).
+///
+/// # Errors
+/// As above.
+pub fn decode_within(frame: &[u8], deepest: usize) -> Result<Request<'_>, Refusal> {
+    fields::request(read_within(frame, deepest).map_err(bad)?, Format::Json, read)
 }
 
 /// Reads the fields of command `verb` from a JSON body, as the HTTP API takes them.
@@ -25,15 +33,15 @@ pub fn decode(frame: &[u8]) -> Result<Request<'_>, Refusal> {
 /// # Errors
 /// A [`Refusal`] without an id.
 pub fn decode_verb<'a>(verb: &str, body: &'a [u8]) -> Result<Command<'a>, Refusal> {
-    fields::verb_request(verb, read_body(body).map_err(bad)?, Format::Json, read)
+    fields::verb_request(verb, read_body(body, DEPTH).map_err(bad)?, Format::Json, read)
 }
 
 /// The fields of a body, which may be any bytes.
-pub(crate) fn read_body(body: &[u8]) -> Result<Vec<Field<'_>>, String> {
+pub(crate) fn read_body(body: &[u8], deepest: usize) -> Result<Vec<Field<'_>>, String> {
     if let Err(e) = std::str::from_utf8(body) {
         return Err(format!("the body is not UTF-8 at byte {}", e.valid_up_to()));
     }
-    read(body)
+    read_within(body, deepest)
 }
 
 /// Appends one object, without a line end. Where its first payload begins in `out`, if it has one.
@@ -47,9 +55,14 @@ fn bad(message: String) -> Refusal {
     Refusal { id: None, code: ErrorCode::BadRequest, message }
 }
 
+/// The fields of an object that was part of a whole, and checked with it.
 pub(crate) fn read(text: &[u8]) -> Result<Vec<Field<'_>>, String> {
+    read_within(text, MOST_DEPTH)
+}
+
+fn read_within(text: &[u8], deepest: usize) -> Result<Vec<Field<'_>>, String> {
     let text = std::str::from_utf8(text).map_err(|_| "not JSON: the text is not UTF-8".to_owned())?;
-    let mut scanner = Scanner::of_text(text);
+    let mut scanner = Scanner::of_text(text).within(deepest);
     let mut list = Vec::with_capacity(6);
     scanner.object(|key, value, raw, newlines| {
         let raw = if newlines { Cow::Owned(without_newlines(raw)) } else { Cow::Borrowed(raw) };
@@ -60,7 +73,7 @@ pub(crate) fn read(text: &[u8]) -> Result<Vec<Field<'_>>, String> {
 
 /// The bytes of each element of a list.
 pub(crate) fn array<'a>(text: &'a [u8], element: impl FnMut(&'a [u8])) -> Result<(), String> {
-    Scanner::new(text).array(element)
+    Scanner::new(text).within(MOST_DEPTH).array(element)
 }
 
 /// A value that stands alone, decoded as far as commands need it.

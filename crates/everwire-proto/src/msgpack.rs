@@ -7,7 +7,7 @@ use crate::command::{Refusal, Request};
 use crate::encode::{self, Key, Writer};
 use crate::fields::{self, Field};
 use crate::pack::{Pack, Scanner};
-use crate::payload::{Format, Payload};
+use crate::payload::{DEPTH, Format, MOST_DEPTH, Payload};
 use crate::reply::Outgoing;
 use crate::transcode;
 
@@ -16,7 +16,19 @@ use crate::transcode;
 /// # Errors
 /// A [`Refusal`] with the command's id where it could be read.
 pub fn decode(frame: &[u8]) -> Result<Request<'_>, Refusal> {
-    let list = read(frame).map_err(|message| Refusal { id: None, code: ErrorCode::BadRequest, message })?;
+    decode_within(frame, DEPTH)
+}
+
+/// The same, with values that may be so deep; at most [`MOST_DEPTH`](crate::payload::MOST_DEPTH).
+///
+/// # Errors
+/// As above.
+pub fn decode_within(frame: &[u8], deepest: usize) -> Result<Request<'_>, Refusal> {
+    let list = read_within(frame, deepest).map_err(|message| Refusal {
+        id: None,
+        code: ErrorCode::BadRequest,
+        message,
+    })?;
     fields::request(list, Format::MsgPack, read)
 }
 
@@ -25,9 +37,14 @@ pub fn encode(id: Option<u64>, what: &Outgoing<'_>, out: &mut Vec<u8>) {
     encode::outgoing(&mut PackWriter(Pack(out)), id, what);
 }
 
+/// The fields of an object that was part of a whole, and checked with it.
 fn read(bytes: &[u8]) -> Result<Vec<Field<'_>>, String> {
+    read_within(bytes, MOST_DEPTH)
+}
+
+fn read_within(bytes: &[u8], deepest: usize) -> Result<Vec<Field<'_>>, String> {
     let mut list = Vec::with_capacity(6);
-    Scanner::new(bytes).object(|key, value, raw| {
+    Scanner::new(bytes).within(deepest).object(|key, value, raw| {
         list.push(Field { key: Cow::Borrowed(key), value, raw: Cow::Borrowed(raw) });
     })?;
     Ok(list)

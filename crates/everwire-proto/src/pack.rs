@@ -3,11 +3,14 @@
 
 use std::borrow::Cow;
 
-use crate::fields::{MAX_DEPTH, MAX_FIELDS, Value};
+use crate::fields::{MAX_FIELDS, Value};
+use crate::payload::{DEPTH, MOST_DEPTH};
 
 pub(crate) struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// How deep a value may be.
+    deepest: usize,
 }
 
 /// One token: a scalar whole, a collection's head.
@@ -28,7 +31,12 @@ type Fault = String;
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes, at: 0, deepest: DEPTH }
+    }
+
+    /// The same, whose values may be so deep, and no deeper than anybody's.
+    pub(crate) fn within(self, deepest: usize) -> Self {
+        Self { deepest: deepest.min(MOST_DEPTH), ..self }
     }
 
     /// Whether nothing is left.
@@ -160,8 +168,8 @@ impl<'a> Scanner<'a> {
             Token::Map(len) => (*len, true),
             _ => return Ok(()),
         };
-        if depth > MAX_DEPTH {
-            return Err(format!("the value is nested deeper than {MAX_DEPTH}, at byte {}", self.at));
+        if depth > self.deepest {
+            return Err(format!("the value is nested deeper than {}, at byte {}", self.deepest, self.at));
         }
         for _ in 0..len {
             if is_map {

@@ -4,6 +4,12 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+/// How deep arrays and objects of a value may stand in each other, unless somebody allows another depth.
+pub const DEPTH: usize = 64;
+/// More than so deep nobody may allow: values are read, and brought from one format to the other, by functions that call
+/// themselves.
+pub const MOST_DEPTH: usize = 256;
+
 /// The two wire formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {

@@ -106,6 +106,8 @@ pub enum Outgoing<'a> {
         retry_after_ms: Option<u64>,
         /// The channel's current position, for `unrecoverable_position`.
         position: Option<&'a Position>,
+        /// What the path of its explanation begins with, such as `/realtime`, or nothing.
+        base_path: &'a str,
     },
 }
 

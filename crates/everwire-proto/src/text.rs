@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use crate::fields::{MAX_DEPTH, MAX_FIELDS, Value};
+use crate::fields::{MAX_FIELDS, Value};
+use crate::payload::{DEPTH, MOST_DEPTH};
 
 /// Bytes that need a look inside a string: the quote, the backslash, control characters.
 const SPECIAL: [bool; 256] = {
@@ -66,18 +67,25 @@ pub(crate) struct Scanner<'a> {
     at: usize,
     /// A CR or LF stood between tokens.
     newlines: bool,
+    /// How deep a value may be.
+    deepest: usize,
 }
 
 type Fault = String;
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a [u8]) -> Self {
-        Self { text, utf8: None, at: 0, newlines: false }
+        Self { text, utf8: None, at: 0, newlines: false, deepest: DEPTH }
     }
 
     /// A scanner of a whole text.
     pub(crate) fn of_text(text: &'a str) -> Self {
         Self { utf8: Some(text), ..Self::new(text.as_bytes()) }
+    }
+
+    /// The same, whose values may be so deep, and no deeper than anybody's.
+    pub(crate) fn within(self, deepest: usize) -> Self {
+        Self { deepest: deepest.min(MOST_DEPTH), ..self }
     }
 
     /// How far it has come.
@@ -216,8 +224,8 @@ impl<'a> Scanner<'a> {
     }
 
     fn skip_all(&mut self, depth: usize, close: u8) -> Result<(), Fault> {
-        if depth > MAX_DEPTH {
-            return Err(format!("the value is nested deeper than {MAX_DEPTH}, at byte {}", self.at));
+        if depth > self.deepest {
+            return Err(format!("the value is nested deeper than {}, at byte {}", self.deepest, self.at));
         }
         self.at += 1;
         self.space();

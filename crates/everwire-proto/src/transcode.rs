@@ -3,12 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::fields::MAX_DEPTH;
 use crate::pack::{Pack, Scanner as PackScanner, Token};
+use crate::payload::MOST_DEPTH;
 use crate::text::{Scanner as JsonScanner, unescape, write_string};
 
 /// An object of the protocol may wrap a payload of full depth in so many of its own: `history`, its list, a message.
-const WRAPPED: usize = MAX_DEPTH + 8;
+const WRAPPED: usize = MOST_DEPTH + 8;
 
 /// `binary`, as MessagePack writes the key.
 const BINARY: &[u8] = b"\xa6binary";
@@ -35,7 +35,7 @@ pub fn object_to_json(msgpack: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
 
 /// How deep a payload, or a whole object, may be.
 fn deepest(whole: bool) -> usize {
-    if whole { WRAPPED } else { MAX_DEPTH }
+    if whole { WRAPPED } else { MOST_DEPTH }
 }
 
 /// `whole`: an object of the protocol, in which bytes may stand.

@@ -2,7 +2,7 @@
 
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::command::{Command, Refusal, Request};
-use everwire_proto::payload::Data;
+use everwire_proto::payload::{DEPTH, Data, MOST_DEPTH};
 use everwire_proto::{json, msgpack, transcode};
 use proptest::prelude::*;
 use rmpv::Value;
@@ -76,7 +76,7 @@ fn refusals_say_what_is_wrong_and_carry_the_id() {
 
 #[test]
 fn what_is_nested_too_deep_is_no_stack_overflow() {
-    for depth in [65, 1_000_000] {
+    for depth in [MOST_DEPTH + 1, 1_000_000] {
         let (mut out, mut packed) = (Vec::new(), vec![0x91; depth]);
         packed.push(0xc0);
         transcode::to_json(&packed, &mut out);
@@ -86,6 +86,36 @@ fn what_is_nested_too_deep_is_no_stack_overflow() {
         assert_eq!(out, [0xc0]);
         assert!(msgpack::decode(&[&[0x81, 0xa1, b'a'][..], &packed].concat()).is_err());
         assert!(json::decode(format!("{{\"a\":{}", "[".repeat(depth)).as_bytes()).is_err());
+    }
+}
+
+#[test]
+fn another_depth_may_be_allowed_within_bounds() {
+    let json = |depth: usize| {
+        format!("{{\"type\":\"call\",\"method\":\"m\",\"data\":{}1{}}}", "[".repeat(depth), "]".repeat(depth))
+    };
+    for (allowed, deepest) in [(8, 8), (DEPTH, DEPTH), (MOST_DEPTH, MOST_DEPTH), (usize::MAX, MOST_DEPTH)] {
+        for (depth, taken) in [(deepest, true), (deepest + 1, false)] {
+            let (text, packed) = (json(depth), call(nested(depth)));
+            let read = [
+                json::decode_within(text.as_bytes(), allowed).map(drop),
+                msgpack::decode_within(&packed, allowed).map(drop),
+            ];
+            for read in read {
+                let words = format!("deeper than {deepest}");
+                let told = |refusal: &Refusal| refusal.message.contains(&words);
+                assert!(read.is_ok() == taken && read.as_ref().err().is_none_or(told), "{depth}: {read:?}");
+            }
+            if taken {
+                let (mut one, mut other) = (Vec::new(), Vec::new());
+                transcode::to_msgpack(
+                    format!("{}1{}", "[".repeat(depth), "]".repeat(depth)).as_bytes(),
+                    &mut one,
+                );
+                transcode::to_json(&one, &mut other);
+                assert_eq!(other.len(), 2 * depth + 1, "what was taken reaches the other format");
+            }
+        }
     }
 }
 

@@ -30,9 +30,10 @@ use crate::log::LogSettings;
 use crate::tls::Files;
 use crate::trust::Proxies;
 
+pub(crate) use self::described::differing;
 pub use self::described::{difference, env_names, reference, schema, template};
 pub(crate) use self::fields::fresh_key;
-pub use self::setting::{Fault, Faults, Kind, Setting};
+pub use self::setting::{Fault, Faults, Kind, Mark, Setting};
 pub use self::sources::{ENV, Gathered, Sources, describe};
 pub use self::value::Written;
 pub use crate::api_key::ApiKey;
@@ -254,6 +255,7 @@ impl Config {
             limits: self.limits,
             times: self.times,
             connect_required: self.connect_required,
+            base_path: self.base_path.as_str().into(),
         }
     }
 

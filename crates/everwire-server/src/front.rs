@@ -115,7 +115,11 @@ async fn serve(
     };
     let is_crowded = caller.is_crowded();
     let caller = Arc::new(caller);
-    let service = service_fn(move |request| answer(site.clone(), router.clone(), caller.clone(), request));
+    let service = service_fn(move |request| {
+        let base_path = site.config().base_path.clone();
+        let answered = answer(site.clone(), router.clone(), caller.clone(), request);
+        async move { answered.await.map(|response| api::below(&base_path, response)) }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(!is_crowded)

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use everwire_engine::limits::ConnectionLimits;
 use everwire_engine::session::Deny;
@@ -42,6 +42,8 @@ pub struct Gate {
     pub crowded: AtomicU64,
     /// Connections closed because too many are no WebSocket.
     pub full: AtomicU64,
+    /// It was told that clients come without an address.
+    nameless: AtomicBool,
 }
 
 /// What a connection is, after its first look.
@@ -61,10 +63,21 @@ impl Gate {
     pub fn new(per_second: u32, waiting: u32, descriptors: Option<u64>) -> Self {
         let most = descriptors.map_or(u64::MAX, |descriptors| descriptors / DESCRIPTORS);
         let waiting = waiting.min(u32::try_from(most).unwrap_or(u32::MAX)).max(SHARE);
-        let (handshakes, too_fast, too_fast_here, crowded, full) = Default::default();
+        let (handshakes, too_fast, too_fast_here, crowded, full, nameless) = Default::default();
         let answered = ANSWERED.min(waiting / FEW).max(1);
         let (addresses, answered) = (Arc::default(), Arc::new(Semaphore::new(answered as usize)));
-        Self { handshakes, per_second, waiting, addresses, answered, too_fast, too_fast_here, crowded, full }
+        Self {
+            handshakes,
+            per_second,
+            waiting,
+            addresses,
+            answered,
+            too_fast,
+            too_fast_here,
+            crowded,
+            full,
+            nameless,
+        }
     }
 
     /// Addresses, and connections that are no WebSocket.
@@ -144,6 +157,16 @@ impl Gate {
             let text = format!("more than {} handshakes a second; come back later", self.per_second);
             come_back(ErrorCode::Overloaded, text, entropy)
         })
+    }
+
+    /// Once: it is a matter of the config, and the same for all who come so.
+    pub fn tell_nameless(&self) {
+        if !self.nameless.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "clients come by a Unix socket and nothing says from where, so the limits of addresses do not hold for them: \
+                 write trusted_proxies = [\"unix\"], and have the proxy send the header that forwarded_header names"
+            );
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use everwire_server::app::{self, StartError};
 use everwire_server::cli::{Cli, From, HistoryTask, Told, Verb};
 use everwire_server::clock::Clock;
 use everwire_server::config::{ApiKey, Config, Gathered, History, PORT, Setting};
+use everwire_server::doors::NoDoor;
 use everwire_server::listen::Listen;
 use everwire_server::log::{self, LogFormat, LogSettings};
 use everwire_server::notify::Notifier;
@@ -229,7 +230,7 @@ fn run(gathered: Gathered, verb: &Verb, begun: Instant) -> ExitCode {
 
 /// A start that failed, with the lines to type.
 fn explain(error: &StartError, verb: &Verb) -> String {
-    let StartError::Taken(addr) = error else { return error.to_string() };
+    let StartError::Door(NoDoor::Taken(addr)) = error else { return error.to_string() };
     let known = if addr.port() == PORT { ", perhaps another Everwire" } else { "" };
     let other = Listen::BothLoopbacks(if addr.port() == PORT { PORT + 1 } else { 0 });
     let program = as_started();

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use crate::config::{Config, Gathered, Setting};
+use crate::config::{Config, Gathered, History, Setting, differing};
 use crate::log::{self, LogSettings};
 use crate::site::Site;
 use crate::tls::TlsError;
@@ -63,9 +63,13 @@ pub fn reload(site: &Site, before: &[Setting], gathered: Gathered) -> Result<Rel
         tracing::warn!(words, "the level of the log stays as it is");
     }
     site.keyring.change(config.tokens.clone());
-    site.node.change(config.settings());
+    if config.keeps_history() && site.disk.is_none() && matches!(config.history, History::Disk { .. }) {
+        tracing::warn!("history is kept in memory alone: the store on disk is opened at the next start");
+    }
+    site.node.change(config.settings(), site.clock.now());
     *site.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-    let (changed, waiting) = differing(before, &settings).into_iter().partition(|path| is_live(path));
+    let differing = differing(before, &settings).into_iter().map(str::to_owned);
+    let (changed, waiting) = differing.partition(|path| is_live(path));
     Ok(Reloaded { changed, waiting, settings })
 }
 
@@ -92,21 +96,6 @@ fn merged(old: &Config, new: Config) -> Config {
         log: LogSettings { level: new.log.level, ..old.log.clone() },
         ..old.clone()
     }
-}
-
-/// Paths of settings that are not the same. A secret looks the same, whatever it is.
-fn differing(before: &[Setting], after: &[Setting]) -> Vec<String> {
-    let value = |settings: &[Setting], path: &str| {
-        settings.iter().find(|setting| setting.path == path).map(|setting| setting.value.clone())
-    };
-    let mut paths: Vec<String> = Vec::new();
-    for setting in before.iter().chain(after).filter(|setting| setting.is_value()) {
-        let differs = value(before, &setting.path) != value(after, &setting.path);
-        if differs && !paths.contains(&setting.path) {
-            paths.push(setting.path.clone());
-        }
-    }
-    paths
 }
 
 #[cfg(test)]

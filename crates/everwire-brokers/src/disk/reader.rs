@@ -68,9 +68,10 @@ fn choose(
     now: Now,
     which: impl Fn(&Channel) -> Vec<(u64, Spot)>,
 ) -> Option<Piece> {
+    let limits = cell.history_limits();
     let mut index = lock(index);
     let slot = index.find(cell.name.as_str())?;
-    index.channel(slot).limits = cell.options.history;
+    index.channel(slot).limits = limits;
     index.trim(slot, i64::try_from(now.mono_ms).unwrap_or(i64::MAX));
     let channel = index.channel(slot);
     let (top, floor) = (channel.at(channel.top), channel.at(channel.floor()));

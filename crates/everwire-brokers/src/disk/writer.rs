@@ -240,6 +240,7 @@ impl Writer {
     }
 
     fn slot(&self, cell: &Cell) -> Result<u32, ErrorCode> {
+        let limits = cell.history_limits();
         let mut index = lock(&self.index);
         let slot = match index.find(cell.name.as_str()) {
             Some(slot) => slot,
@@ -250,7 +251,7 @@ impl Writer {
             }
             None => return Err(ErrorCode::Overloaded),
         };
-        index.channel(slot).limits = cell.options.history;
+        index.channel(slot).limits = limits;
         Ok(slot)
     }
 

@@ -3,7 +3,7 @@
 //! A publish takes that lock, checks for a duplicate, numbers, appends and hands the entry to the inbox of each shard
 //! that has listeners, and lets go. Nothing is delivered inside it, so nothing re-enters.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use everwire_proto::ids::Epoch;
@@ -124,6 +124,8 @@ pub struct Located {
 
 #[derive(Debug)]
 pub(super) struct State {
+    /// The settings of its namespace, which may become others.
+    pub(super) options: Arc<Options>,
     pub(super) window: Window,
     pub(super) interest: Vec<Interest>,
     ids: Option<Box<MessageIds>>,
@@ -137,13 +139,16 @@ pub(super) struct State {
 pub struct Cell {
     /// Its name.
     pub name: ChannelName,
-    /// The settings of its namespace.
-    pub options: Arc<Options>,
+    /// Whether its messages are kept and numbered: for life, as whoever listens has a position, or has none.
+    pub(super) keeps: bool,
     pub(super) shared: Arc<Shared>,
     /// Evicted: whoever still holds it looks the channel up again.
     dead: AtomicBool,
-    /// The bucket of its publishes.
+    /// The bucket of its publishes, and how many it gives a second; 0: as many as come.
     rate: SharedBucket,
+    pub(super) per_second: AtomicU32,
+    /// Whether its members are known.
+    pub(super) presence: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -173,7 +178,10 @@ impl Cell {
         foreign: Option<Box<Foreign>>,
         now: Now,
     ) -> Self {
+        let (keeps, presence) = (options.history.is_some(), options.presence.into());
+        let per_second = options.messages_per_second.unwrap_or(0).into();
         let state = State {
+            options,
             window: Window::new(start),
             interest: Vec::new(),
             ids: None,
@@ -182,7 +190,7 @@ impl Cell {
             last_used_ms: now.mono_ms,
         };
         let (dead, rate) = (AtomicBool::new(false), SharedBucket::default());
-        Self { name, options, shared, dead, rate, state: Mutex::new(state) }
+        Self { name, keeps, shared, dead, rate, per_second, presence, state: Mutex::new(state) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -196,7 +204,10 @@ impl Cell {
 
     /// Takes one of the publishes that the channel may have a second; the error is when there is the next one, ms.
     pub fn admit(&self, now: Now) -> Result<(), u64> {
-        let Some(per_second) = self.options.messages_per_second else { return Ok(()) };
+        let per_second = self.per_second.load(Ordering::Relaxed);
+        if per_second == 0 {
+            return Ok(());
+        }
         self.rate.take(now, per_second, per_second, 0).map(drop)
     }
 
@@ -212,7 +223,7 @@ impl Cell {
         if self.is_dead() {
             return Err(Unpublished::Dead(Box::new(draft)));
         }
-        if !draft.volatile && self.options.history.is_some() && self.history_is_over(2) {
+        if !draft.volatile && self.keeps && self.history_is_over(2) {
             return Err(Unpublished::Full);
         }
         state.last_used_ms = now.mono_ms;
@@ -277,7 +288,7 @@ impl Cell {
     }
 
     fn numbered(&self, state: &State, volatile: bool) -> Option<Position> {
-        if (volatile && !planted(Bug::NumberedVolatile)) || self.options.history.is_none() {
+        if (volatile && !planted(Bug::NumberedVolatile)) || !self.keeps {
             return None;
         }
         let top = state.window.top();
@@ -319,10 +330,10 @@ impl Cell {
         let stored = position.is_some();
         let seq = if stored { state.window.next_seq() } else { 0 };
         let entry = Arc::new(Entry::new(self.name.clone(), seq, position, kind));
-        if stored && let Some(limits) = &self.options.history {
+        if stored && let Some(limits) = state.options.history {
             let before = state.window.bytes();
             state.window.push(entry.clone(), now);
-            state.window.trim(limits, now);
+            state.window.trim(&limits, now);
             if self.history_is_over(1) {
                 // Idle channels are evicted, but there may be none: then no channel grows.
                 state.window.shrink_to(before);
@@ -364,10 +375,10 @@ impl Cell {
         Some(position)
     }
 
-    fn trim(&self, state: &mut State, now: Now) {
-        if let Some(limits) = &self.options.history {
+    pub(super) fn trim(&self, state: &mut State, now: Now) {
+        if let Some(limits) = state.options.history {
             let before = state.window.bytes();
-            state.window.trim(limits, now);
+            state.window.trim(&limits, now);
             self.account(before, state.window.bytes());
         }
     }
@@ -461,7 +472,7 @@ impl Cell {
             gap: None,
             fetch: false,
         };
-        if self.options.history.is_none() {
+        if !self.keeps {
             located.recovered = wanted.since.is_some().then_some(false);
             return located;
         }
@@ -578,12 +589,19 @@ impl Cell {
         if held || !state.interest.is_empty() {
             return false;
         }
+        self.die(&mut state);
+        true
+    }
+
+    /// From now on whoever looks the channel up gets a new cell.
+    pub(super) fn die(&self, state: &mut State) {
         // Emptied too: a sweep that still holds the cell must not give its bytes back a second time.
         let top = state.window.top().clone();
-        self.restart(&mut state, top);
+        self.restart(state, top);
         add_to(&self.shared.message_ids, state.ids.take().map_or(0, |ids| ids.len()), 0);
+        // Nor may what its broker still brings be kept.
+        Self::go_quiet(state);
         self.dead.store(true, Ordering::Release);
-        true
     }
 
     /// When it was last published to or subscribed to, by the clock that never jumps.

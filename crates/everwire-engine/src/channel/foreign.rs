@@ -64,7 +64,7 @@ impl Cell {
     /// rebuild of the link. Returns the position after which a page is wanted, if something was missed.
     pub fn attached(&self, position: Position, now: Now) -> Option<Position> {
         let mut state = self.lock();
-        if state.interest.is_empty() {
+        if state.interest.is_empty() || self.is_dead() {
             return None;
         }
         let foreign = state.foreign.as_mut()?;
@@ -73,7 +73,9 @@ impl Cell {
             return self.go_live(&mut state, now);
         }
         // Without history it has no positions that could have moved.
-        self.options.history.as_ref()?;
+        if !self.keeps {
+            return None;
+        }
         let top = state.window.top().clone();
         if position.epoch != top.epoch || position.offset < top.offset {
             // Also an offset that went back under the same epoch: the broker lost its tail (brokers.md, rule 7).
@@ -98,7 +100,7 @@ impl Cell {
         {
             let mut state = self.lock();
             let fresh = state.foreign.as_ref().is_some_and(|f| !f.live);
-            if fresh && !state.interest.is_empty() {
+            if fresh && !state.interest.is_empty() && !self.is_dead() {
                 self.restart(&mut state, floor);
                 for arrival in past {
                     self.keep(&mut state, Some(arrival.position), Kind::Message(arrival.publication), now);

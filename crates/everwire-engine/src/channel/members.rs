@@ -87,7 +87,7 @@ impl Cell {
         if state.interest.iter().all(|i| i.watchers == 0) {
             return;
         }
-        match self.telling(state) {
+        match Self::telling(state) {
             Telling::Members => self.tell_member(state, event, card),
             Telling::Counts => {
                 for interest in state.interest.iter_mut().filter(|i| i.watchers > 0 && !i.counted) {
@@ -106,9 +106,9 @@ impl Cell {
 
     /// Above a number of members only their count is told; it must fall a good way below before names are told again, so
     /// that one who comes and goes does not have everybody ask for everybody each time.
-    fn telling(&self, state: &mut State) -> Telling {
+    fn telling(state: &mut State) -> Telling {
+        let most = u64::from(state.options.presence_members);
         let Some(presence) = &mut state.presence else { return Telling::Members };
-        let most = u64::from(self.options.presence_members);
         let members = presence.summary().clients;
         if members > most {
             presence.counts = true;

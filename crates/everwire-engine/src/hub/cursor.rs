@@ -157,7 +157,7 @@ impl Hub {
             if cursor.next_seq > room.delivered {
                 return false;
             }
-            if cursor.slow && room.cell.options.on_slow == OnSlow::Drop {
+            if cursor.slow && room.cell.options().on_slow == OnSlow::Drop {
                 let (seq, to) = (room.delivered + 1, room.position.clone());
                 self.tell_gap(
                     slot,
@@ -294,7 +294,7 @@ impl Hub {
             write_frame(form, None, &gap, &mut self.scratch);
             segments.push(Segment::own(self.scratch.len()));
             self.gaps_told += 1;
-            if cell.options.on_slow == OnSlow::Close {
+            if cell.options().on_slow == OnSlow::Close {
                 self.overflowed.push(super::Overflow { slot, bytes: 0 });
             }
         }
@@ -355,7 +355,8 @@ fn read_on(
     page: &mut Vec<Arc<Entry>>,
 ) -> Result<(), Evicted> {
     // Who fell behind is not told what has been overtaken meanwhile, where messages have keys.
-    if let Some(tag) = cell.options.conflate.as_deref().filter(|_| cursor.slow) {
+    let options = cursor.slow.then(|| cell.options());
+    if let Some(tag) = options.as_ref().and_then(|options| options.conflate.as_deref()) {
         let of = Newest { tag: Some(tag), keyless_stay: true, most: usize::MAX, max_bytes };
         return cell.read_newest(cursor.next_seq, &of, page);
     }

@@ -189,6 +189,7 @@ impl Hub {
         let Some(room) = self.rooms[index as usize].as_deref_mut() else { return };
         let cell = room.cell.clone();
         let others = std::mem::take(&mut room.others);
+        let mut options = None;
         for &slot in &others {
             let Some(listener) = self.listener(slot) else { continue };
             let client = listener.client;
@@ -196,7 +197,8 @@ impl Hub {
             let mute = cursor.as_ref().is_some_and(|cursor| cursor.is_mute());
             let news = volatile.iter().filter(|e| !(mute && e.is_from(client)));
             if let Some(pace) = cursor.and_then(|cursor| cursor.pace.as_deref_mut()) {
-                news.for_each(|entry| pace.keep(entry, cell.options.conflate.as_deref()));
+                let options = options.get_or_insert_with(|| cell.options());
+                news.for_each(|entry| pace.keep(entry, options.conflate.as_deref()));
                 continue;
             }
             let form = self.hot[slot as usize].form;
@@ -478,7 +480,7 @@ impl Hub {
         figures.left_out_presence += left.presence.len() as u64;
         for key in left.volatile {
             self.tell_left_out(slot, key, |hub, cell| {
-                if cell.options.on_slow == OnSlow::Close {
+                if cell.options().on_slow == OnSlow::Close {
                     hub.overflowed.push(Overflow { slot, bytes });
                 } else {
                     hub.say_volatile_gap(slot, cell);

@@ -116,7 +116,8 @@ impl Hub {
         (most, max_bytes): (usize, usize),
     ) {
         let Some(cell) = self.rooms[index as usize].as_deref().map(|room| room.cell.clone()) else { return };
-        let of = Newest { tag: cell.options.conflate.as_deref(), keyless_stay: false, most, max_bytes };
+        let options = cell.options();
+        let of = Newest { tag: options.conflate.as_deref(), keyless_stay: false, most, max_bytes };
         let mut page = std::mem::take(&mut self.page);
         let mut read = cell.read_newest(cursor.next_seq, &of, &mut page);
         if let Err(to) = &read {

@@ -35,14 +35,14 @@ impl Session {
         now: Now,
     ) -> Result<Pause, Pause> {
         let (per_second, burst) = self.command_rate(limits);
-        let taken = match command {
+        let (taken, payer) = match command {
             Command::Subscribe(_) | Command::Unsubscribe { .. } => {
                 let channels = self.most_channels(limits);
-                self.subscribes.take(now, per_second, channels, HELD_MS)
+                (self.subscribes.take(now, per_second, channels, HELD_MS), Payer::Subscribes)
             }
-            _ => self.commands.take(now, per_second, burst, HELD_MS),
+            _ => (self.commands.take(now, per_second, burst, HELD_MS), Payer::Connection),
         };
-        let mut pause = paid(taken, Payer::Connection, per_second)?;
+        let mut pause = paid(taken, payer, per_second)?;
         let publishes = limits.publishes_per_second;
         if publishes < per_second && matches!(command, Command::Publish(_)) {
             let taken = self.publishes.take(now, publishes, limits.publishes_burst, HELD_MS);
@@ -93,6 +93,7 @@ impl Pause {
         let Self { ms, payer, per_second } = self;
         let what = match payer {
             Payer::Connection => "commands a second",
+            Payer::Subscribes => "subscribes and unsubscribes a second",
             Payer::Publishes => "publishes a second",
             Payer::User => "commands a second of all connections of this user",
             Payer::Address => "commands a second of all connections from this address",

@@ -44,7 +44,7 @@ pub fn draft_for_backend(ask: &Publish<'_>, namespaces: &Namespaces) -> Result<P
 /// Whether a channel takes one more publish this second, whoever sends it.
 pub fn check_rate(cell: &Cell, now: Now) -> Result<(), Deny> {
     cell.admit(now).map_err(|wait_ms| {
-        let (channel, most) = (cell.name.as_str(), cell.options.messages_per_second.unwrap_or(0));
+        let (channel, most) = (cell.name.as_str(), cell.options().messages_per_second.unwrap_or(0));
         let text = format!(
             "more than {most} messages a second to {channel}; the next one is welcome in {wait_ms} ms"
         );

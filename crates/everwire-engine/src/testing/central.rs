@@ -259,7 +259,7 @@ impl Link {
         match request {
             Request::Publish(cell, draft, ticket) => {
                 let channel = cell.name.as_str();
-                if draft.volatile || cell.options.history.is_none() {
+                if draft.volatile || !cell.keeps_history() {
                     let publication = publication(draft, now);
                     fan_out(all, channel, &Delivery::Volatile(channel.to_owned(), publication));
                     let answer = Answer::Published { position: None, duplicate: false };

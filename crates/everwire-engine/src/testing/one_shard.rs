@@ -54,6 +54,7 @@ impl OneShard {
             limits: self.limits,
             times: Times::default(),
             connect_required: false,
+            base_path: Box::default(),
         };
         let broker = broker(Memory::new(shared.clone(), entropy.clone()), shared.clone());
         Turn::new(Arc::new(Node::new(settings, shared, broker, Arc::new(NoTokens), entropy)), 0, now)

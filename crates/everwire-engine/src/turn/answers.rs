@@ -65,7 +65,7 @@ impl Turn {
                 }
                 Asked::Dead(again) => {
                     ask = again;
-                    match self.node.cell(cell.name.as_str(), &cell.options, now) {
+                    match self.node.cell(cell.name.as_str(), &cell.options(), now) {
                         Ok(fresh) => cell = fresh,
                         Err(_) => break Answer::Failed(ErrorCode::Overloaded),
                     }

@@ -133,7 +133,7 @@ impl Turn {
         for channel in self.hub.subscriptions(slot) {
             let Some(cell) = self.hub.cell(channel) else { continue };
             self.leave_room(slot, channel, now);
-            if !cell.options.presence {
+            if !cell.has_presence() {
                 continue;
             }
             if goodbye {

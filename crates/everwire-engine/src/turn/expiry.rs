@@ -45,7 +45,8 @@ impl Turn {
             let Some(conn) = self.conn(slot) else { return };
             let by_token = conn.entered.iter().flat_map(|e| e.iter()).any(|own| own.key == key);
             let name = cell.name.as_str();
-            if !by_token && !rule_on(&conn.session.identity, name, &cell.options, Right::Subscribe).admits() {
+            if !by_token && !rule_on(&conn.session.identity, name, &cell.options(), Right::Subscribe).admits()
+            {
                 let message = "the new token does not allow this channel";
                 let code = ErrorCode::PermissionDenied.as_str();
                 self.put_out(slot, key, &UnsubscribeReason { code, message, resubscribe: false }, now);

@@ -150,7 +150,7 @@ impl Turn {
         if joining.ask.watch {
             cell.watch(self.shard, true);
         }
-        if cell.options.presence
+        if cell.has_presence()
             && let Some(conn) = self.conn(joining.slot)
         {
             let (card, holder) = (conn.session.card(), conn.session.holder);
@@ -246,7 +246,7 @@ impl Turn {
             let Some(cell) = self.hub.cell(key) else { continue };
             let Some(conn) = self.conn(slot) else { return };
             let (name, right) = (cell.name.as_str(), Right::Subscribe);
-            if !rule_on(&conn.session.identity, name, &cell.options, right).admits() {
+            if !rule_on(&conn.session.identity, name, &cell.options(), right).admits() {
                 let theirs = |j: &Joining| j.slot == slot && j.ask.entrance.is_none();
                 self.refuse_joining(key, theirs, forbidden, now);
             }

@@ -8,4 +8,5 @@ mod rates;
 mod sums;
 mod namespaces;
 mod paces;
+mod changed;
 mod tokens;

@@ -62,6 +62,32 @@ fn taken_by(world: &mut World, slots: &[u32]) -> usize {
     taken
 }
 
+/// `subscribe` and `unsubscribe` have a bucket of their own, as deep as there may be channels.
+#[test]
+fn a_connection_has_two_buckets() {
+    let mut recipe = Recipe::default();
+    (recipe.limits.commands_per_second, recipe.limits.commands_burst) = (10, 5);
+    recipe.limits.channels = 20;
+    let mut world = recipe.world();
+    let slot = world.open(None);
+    for (burst, payer, other) in
+        [(20, Payer::Subscribes, Payer::Connection), (5, Payer::Connection, Payer::Subscribes)]
+    {
+        let command = |n: usize| match payer {
+            Payer::Subscribes => format!(r#"{{"type":"subscribe","channel":"c{n}"}}"#),
+            _ => PING.to_owned(),
+        };
+        let before = world.paused(other);
+        for n in 0..burst {
+            assert_eq!(world.say(slot, &command(n)), Flow::Continue, "{payer:?} {n}");
+        }
+        assert_eq!(world.say(slot, &command(burst - 1)), Flow::Hold, "{payer:?}");
+        assert_eq!((world.paused(payer), world.paused(other)), (1, before));
+        world.pass(100);
+        assert_eq!(world.turn.take_released(), [slot]);
+    }
+}
+
 #[test]
 fn all_connections_of_a_user_share_one_rate() {
     let mut recipe = Recipe::default();

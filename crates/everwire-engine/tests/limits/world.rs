@@ -94,6 +94,7 @@ impl Recipe {
             limits: self.limits,
             times: Times::default(),
             connect_required: false,
+            base_path: Box::default(),
         };
         let now = Now { mono_ms: 10_000, unix_ms: 1_700_000_000_000 };
         let broker = Arc::new(Memory::new(shared.clone(), entropy.clone()));
@@ -133,6 +134,21 @@ impl World {
             slot
         };
         (0..count).map(|_| one(self)).collect()
+    }
+
+    /// The namespace `x` has other settings from now on; `None`: there is no such namespace.
+    pub(crate) fn change(&mut self, options: Option<Options>) {
+        let node = self.turn.node().clone();
+        let mut settings = Settings::clone(&node.settings());
+        match options {
+            Some(options) => _ = settings.namespaces.named.insert("x".into(), Arc::new(options)),
+            None => {
+                settings.namespaces.named.remove("x");
+                settings.namespaces.unnamed = None;
+            }
+        }
+        node.change(settings, self.now);
+        self.settle();
     }
 
     pub(crate) fn settle(&mut self) {

@@ -9,7 +9,7 @@ use crate::command::{Command, Publish, Refusal};
 use crate::fields::{self, Fields, Value};
 use crate::ids::ClientId;
 use crate::json;
-use crate::payload::Format;
+use crate::payload::{DEPTH, Format};
 
 type Bad = String;
 
@@ -18,8 +18,16 @@ type Bad = String;
 /// # Errors
 /// A [`Refusal`] without an id.
 pub fn decode(verb: Verb, body: &[u8]) -> Result<Call<'_>, Refusal> {
+    decode_within(verb, body, DEPTH)
+}
+
+/// The same, with values that may be so deep; at most [`MOST_DEPTH`](crate::payload::MOST_DEPTH).
+///
+/// # Errors
+/// As above.
+pub fn decode_within(verb: Verb, body: &[u8], deepest: usize) -> Result<Call<'_>, Refusal> {
     let read = || {
-        let list = json::read_body(body)?;
+        let list = json::read_body(body, deepest)?;
         let fields = Fields::new(list, Format::Json, json::read);
         if let Some(twice) = fields.doubled() {
             return Err(format!("the key {} stands twice", fields::shown(twice)));

@@ -275,6 +275,7 @@ fn errors() -> Vec<Case> {
             message: "what, which value, what to do",
             retry_after_ms: (*code == ErrorCode::RateLimited).then_some(2_500),
             position: (*code == ErrorCode::UnrecoverablePosition).then(|| at("e2", 4)),
+            base_path: "",
         };
         let name: &'static str = keep(format!("error.{}", code.as_str()));
         all.push(case(name, 2, what));
@@ -284,6 +285,7 @@ fn errors() -> Vec<Case> {
         message: "`channel` is missing; it must be a string",
         retry_after_ms: None,
         position: None,
+        base_path: "",
     };
     all.push(case("error.push", None, push));
     all

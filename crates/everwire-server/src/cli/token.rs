@@ -8,12 +8,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use everwire_engine::permit::Right;
 use everwire_engine::ports::Identity;
-use everwire_engine::session::{known_channel, rule_on};
 use everwire_engine::time::Now;
 use serde_json::{Map, Value, json};
 
 use crate::auth::{self, TOKEN_BYTES, Tokens, Wanted};
 use crate::config::Config;
+use crate::verdict::{Verdict, verdict};
 
 /// What to do with a token.
 #[derive(Debug, Subcommand)]
@@ -237,25 +237,18 @@ impl Explain {
     }
 
     fn explain(&self, config: &Config, identity: &Identity) -> Told {
-        let options = match known_channel(&self.channel, &config.namespaces) {
-            Ok(options) => options,
-            Err(deny) => return Told::No(format!("denied: {}: {}", deny.code.as_str(), deny.message)),
+        let rules = (&config.namespaces, config.connect_required);
+        let who = (identity, self.token.is_some());
+        let (ruling, rule) = match verdict(rules, who, &self.channel, self.action) {
+            Verdict::Refused(code, words) => return Told::No(format!("denied: {}: {words}", code.as_str())),
+            Verdict::Ruled(ruling, rule) => (ruling, rule),
         };
-        if identity.user.is_none()
-            && identity.permit.is_none()
-            && config.connect_required
-            && self.token.is_none()
-        {
-            return Told::No("denied: connect_required = true, so without a token nobody gets in".to_owned());
-        }
-        let ruling = rule_on(identity, &self.channel, options, self.action);
         let verdict = if ruling.admits() { "allowed" } else { "denied" };
         let who =
             identity.user.as_deref().map_or("an anonymous client".to_owned(), |user| format!("user {user}"));
         let mut words =
             format!("{verdict}: {who}, {} {}\n  because   {ruling}", self.action.phrase(), self.channel);
-        let rule = identity.permit.as_ref().and_then(|permit| permit.rule(&self.channel, self.action));
-        if let Some(rule) = rule.filter(|_| ruling == everwire_engine::session::Ruling::ByToken) {
+        if let Some(rule) = rule {
             let _ = write!(words, "\n  rule      {rule}");
         }
         if ruling.admits() { Told::Yes(words) } else { Told::No(words) }

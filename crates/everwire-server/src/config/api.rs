@@ -35,6 +35,7 @@ pub(super) fn read_keys(root: &mut Section, beside: &Path, keys: &mut Vec<ApiKey
             if let Err(words) = check(&key, least) {
                 section.fault("api_keys", place, words);
             }
+            section.mark("api_keys", key.as_bytes());
             keys.push(ApiKey::new(&key));
         }
         None => keys.extend(read_key(section, beside, least)),
@@ -43,6 +44,7 @@ pub(super) fn read_keys(root: &mut Section, beside: &Path, keys: &mut Vec<ApiKey
     {
         match std::fs::read_to_string(beside.join(&path)) {
             Ok(text) => {
+                root.mark("api_keys_file", text.as_bytes());
                 for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
                     if let Err(words) = check(line, least) {
                         root.fault("api_keys_file", place.clone(), words);
@@ -83,6 +85,7 @@ fn read_key(table: &mut Section, beside: &Path, least: usize) -> Option<ApiKey> 
         return None;
     };
     let bytes = bytes_of(place, text, beside);
+    table.mark(place, bytes.as_deref().unwrap_or_default());
     let text = bytes.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "a key is text".to_owned()));
     let key = text.and_then(|key| check(&key, least).map(|()| ApiKey::new(&key)));
     let mut key = key.map_err(|words| table.fault(place, at.clone(), words)).ok()?;

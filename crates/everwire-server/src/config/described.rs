@@ -11,7 +11,7 @@ pub use self::reference::reference;
 pub use self::schema::schema;
 pub use self::template::template;
 
-use super::setting::{Kind, Setting};
+use super::setting::{Kind, Mark, Setting};
 use super::sources::ENV;
 use super::units::{write_size, write_time};
 
@@ -59,27 +59,41 @@ pub fn env_names(settings: &[Setting]) -> String {
     text
 }
 
-/// What differs, a line each: `key: this -> that`.
-pub fn difference(this: &[Setting], that: &[Setting]) -> String {
-    let mut text = String::new();
-    let value_in = |settings: &[Setting], path: &str| {
-        settings.iter().find(|setting| setting.path == path).map(|setting| setting.value.clone())
-    };
-    let shown = |value: Option<String>| match value {
-        Some(value) if !value.is_empty() => value,
-        _ => "(unset)".to_owned(),
-    };
+/// All that a path was set to: in a list of tables each has its own.
+fn values_of<'a>(settings: &'a [Setting], path: &str) -> Vec<(&'a str, Option<Mark>)> {
+    let own = settings.iter().filter(|setting| setting.path == path);
+    own.filter(|setting| !setting.value.is_empty() || setting.mark.is_some())
+        .map(|setting| (setting.value.as_str(), setting.mark))
+        .collect()
+}
+
+/// Paths of settings that are not the same; of secrets too, though they are shown alike.
+pub(crate) fn differing<'a>(this: &'a [Setting], that: &'a [Setting]) -> Vec<&'a str> {
     let mut paths: Vec<&str> = Vec::new();
     for setting in this.iter().chain(that).filter(|setting| setting.is_value()) {
         if !paths.contains(&setting.path.as_str()) {
             paths.push(&setting.path);
         }
     }
-    for path in paths {
-        let (before, after) = (shown(value_in(this, path)), shown(value_in(that, path)));
-        if before != after {
-            let _ = writeln!(text, "{path}: {before} -> {after}");
-        }
+    paths.retain(|path| values_of(this, path) != values_of(that, path));
+    paths
+}
+
+/// What differs, a line each: `key: this -> that`; of a secret that it does.
+pub fn difference(this: &[Setting], that: &[Setting]) -> String {
+    let shown = |settings: &[Setting], path: &str| {
+        let all: Vec<_> = values_of(settings, path).into_iter().map(|(value, _)| value.to_owned()).collect();
+        let all = all.join(", ");
+        if all.is_empty() { "(unset)".to_owned() } else { all }
+    };
+    let mut text = String::new();
+    for path in differing(this, that) {
+        let (before, after) = (shown(this, path), shown(that, path));
+        let _ = if before == after {
+            writeln!(text, "{path}: changed, and not shown")
+        } else {
+            writeln!(text, "{path}: {before} -> {after}")
+        };
     }
     text
 }

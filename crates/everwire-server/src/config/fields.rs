@@ -7,6 +7,7 @@ use std::time::Duration;
 use everwire_brokers::disk::Sync;
 use everwire_engine::channel::Namespaces;
 use everwire_engine::limits::ConnectionLimits;
+use everwire_proto::payload::MOST_DEPTH;
 use everwire_proto::ws::origin;
 
 use crate::drain::DrainLimits;
@@ -285,6 +286,8 @@ fn read_limits(section: &mut Section, config: &mut Config) {
     let doc = "Of which the kernel may have so much before it goes out (Linux).";
     section.size("unsent_bytes", doc, &mut config.unsent_bytes, 4 * KIB..=GIB);
     let limits = &mut config.limits;
+    let doc = "How deep arrays and objects may stand in each other, in commands and in bodies of the API.";
+    section.number("json_depth", doc, &mut limits.json_depth, 8..=MOST_DEPTH as u64);
     let doc = "Unreadable commands within 10 s, then it is closed with 1008.";
     section.number("bad_commands", doc, &mut limits.bad_commands, 0..=U32);
     let doc = "Commands that wait for an answer; more are not read.";

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::setting::{Book, Fault, Kind, Setting};
+use super::setting::{Book, Fault, Kind, Mark, Setting};
 use super::units;
 use super::value::{Table, Value, What, Written};
 
@@ -83,11 +83,20 @@ impl Section {
     /// Notes a setting; the value is told later.
     fn note(&mut self, key: &str, kind: Kind, doc: &'static str, default: String, place: Option<Written>) {
         let path = self.key(key);
-        self.book.settings.push(Setting { path, kind, doc, value: default.clone(), default, place });
+        let value = default.clone();
+        self.book.settings.push(Setting { path, kind, doc, value, default, place, mark: None });
     }
 
     fn told(&mut self, value: String) {
         self.book.settings.last_mut().expect("it was noted").value = value;
+    }
+
+    /// Marks a setting of this table with what is behind it and is not shown.
+    pub(super) fn mark(&mut self, key: &str, secret: &[u8]) {
+        let path = self.key(key);
+        if let Some(setting) = self.book.settings.iter_mut().rev().find(|setting| setting.path == path) {
+            setting.mark = Some(Mark::behind(setting.mark, secret));
+        }
     }
 
     /// A whole number within limits, into `into`; where it stands, if it does.
@@ -324,8 +333,9 @@ impl Section {
     /// The same, of what nobody may see.
     pub(super) fn secret(&mut self, key: &'static str, doc: &'static str) -> Option<(String, Written)> {
         let text = self.text(key, doc, "");
-        if text.is_some() {
+        if let Some((text, _)) = &text {
             self.told("\"***\"".to_owned());
+            self.mark(key, text.as_bytes());
         }
         text
     }

@@ -1,7 +1,9 @@
 //! What reading a config yields besides the config: its faults, and a description of every setting.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 
 use super::value::Written;
 
@@ -88,6 +90,26 @@ pub struct Setting {
     pub value: String,
     /// Where it was set; `None`: nowhere.
     pub place: Option<Written>,
+    /// What tells a secret from the one before it.
+    pub mark: Option<Mark>,
+}
+
+/// Whether two secrets are the same, without either: a hash under a key of this process. Its `Debug` shows nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Mark(u64);
+
+impl Mark {
+    /// Of a secret behind those that were marked before.
+    pub(super) fn behind(before: Option<Self>, secret: &[u8]) -> Self {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(KEY.hash_one((before.map(|mark| mark.0), secret)))
+    }
+}
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mark(***)")
+    }
 }
 
 /// What reading yields besides the config.

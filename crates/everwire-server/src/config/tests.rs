@@ -245,6 +245,22 @@ fn differences_name_what_was_and_what_is() {
     assert_eq!(difference(&a, &a), "");
     let key = "api_keys = [\"0123456789abcdef0123456789abcdef\"]\n";
     assert_eq!(difference(&settings(""), &settings(key)), "api_keys: [] -> \"***\"\n");
+    // Secrets look alike, wherever they stand, and yet it is told that they are not the same.
+    let keys = |one: &str, other: &str| {
+        let table =
+            |secret: &str| format!("[[tokens.keys]]\nalgorithm = \"HS256\"\nsecret = \"{secret:x<32}\"\n");
+        settings(&format!("{}{}", table(one), table(other)))
+    };
+    let told = difference(&keys("a", "b"), &keys("a", "c"));
+    assert_eq!(told, "tokens.keys.secret: changed, and not shown\n");
+    assert_eq!(difference(&keys("a", "b"), &keys("a", "b")), "");
+    let one = "0123456789abcdef0123456789abcdef";
+    let api = |all: &[&str]| settings(&format!("api_keys = {all:?}\n"));
+    for others in [&["fedcba9876543210fedcba9876543210"][..], &[one, "fedcba9876543210fedcba9876543210"]] {
+        assert_eq!(difference(&api(&[one]), &api(others)), "api_keys: changed, and not shown\n");
+    }
+    let marked = format!("{:?}", keys("a", "b"));
+    assert!(marked.contains("Mark(***)") && !marked.contains("xxxx"), "{marked}");
 }
 
 #[test]

@@ -84,8 +84,10 @@ fn read_key(table: &mut Section, beside: &Path) -> (Option<Key>, Written) {
         return (None, id_place);
     }
     let id = id.map(|(text, _)| text);
-    let made = bytes_of(key, text, beside)
-        .and_then(|bytes| Key::new(id.as_deref(), algorithm, &bytes).map_err(|fault| fault.to_string()));
+    let bytes = bytes_of(key, text, beside);
+    table.mark(key, bytes.as_deref().unwrap_or_default());
+    let made =
+        bytes.and_then(|bytes| Key::new(id.as_deref(), algorithm, &bytes).map_err(|fault| fault.to_string()));
     (made.map_err(|words| table.fault(key, place.clone(), words)).ok(), id_place)
 }
 

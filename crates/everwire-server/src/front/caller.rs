@@ -105,7 +105,10 @@ impl Caller {
         if self.is_crowded() {
             return Err(Gate::too_many(limits));
         }
-        let Some(from) = from else { return Ok(None) };
+        let Some(from) = from else {
+            site.gate.tell_nameless();
+            return Ok(None);
+        };
         let is_counted = self.is_counted();
         let place = if is_counted { None } else { Some(site.gate.join(from, limits)?) };
         if !(self.sealed && is_counted) {

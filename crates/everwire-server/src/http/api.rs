@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use everwire_engine::session::Deny;
 use everwire_proto::api::{self as words, Call, Verb};
@@ -91,7 +91,9 @@ async fn run(
             return Err((StatusCode::REQUEST_TIMEOUT, Deny::new(ErrorCode::BadRequest, words)));
         }
     };
-    let call = words::decode(verb, &bytes).map_err(|refusal| deny(refusal.code, refusal.message))?;
+    let deepest = site.config().limits.json_depth;
+    let call =
+        words::decode_within(verb, &bytes, deepest).map_err(|refusal| deny(refusal.code, refusal.message))?;
     perform(site, &caller, &call).await.map_err(of)
 }
 
@@ -184,19 +186,40 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
 }
 
-fn error_of(deny: &Deny) -> Outgoing<'_> {
+fn error_of<'a>(deny: &'a Deny, base_path: &'a str) -> Outgoing<'a> {
     Outgoing::Error {
         code: deny.code,
         message: &deny.message,
         retry_after_ms: deny.retry_after_ms,
         position: deny.position.as_ref(),
+        base_path,
     }
 }
 
-pub(super) fn refusal(status: StatusCode, deny: &Deny) -> Response<Body> {
+/// What a refusal says, kept with its response.
+#[derive(Clone)]
+struct Refused(Arc<Deny>);
+
+/// The same response where all paths stand below one: its error says so too.
+pub(crate) fn below(base_path: &str, mut response: Response<Body>) -> Response<Body> {
+    let Some(Refused(deny)) = response.extensions_mut().remove() else { return response };
+    if !base_path.is_empty() {
+        *response.body_mut() = error_line(&deny, base_path).into();
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    response
+}
+
+fn error_line(deny: &Deny, base_path: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    json::encode(None, &error_of(deny), &mut out);
-    let mut response = json_answer(status, out);
+    json::encode(None, &error_of(deny, base_path), &mut out);
+    out.push(b'\n');
+    out
+}
+
+pub(super) fn refusal(status: StatusCode, deny: &Deny) -> Response<Body> {
+    let mut response = json_line(status, error_line(deny, ""));
+    response.extensions_mut().insert(Refused(Arc::new(deny.clone())));
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
@@ -232,6 +255,10 @@ pub(crate) fn refuse_method(allowed: &'static str) -> Response<Body> {
 
 pub(super) fn json_answer(status: StatusCode, mut bytes: Vec<u8>) -> Response<Body> {
     bytes.push(b'\n');
+    json_line(status, bytes)
+}
+
+fn json_line(status: StatusCode, bytes: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -110,7 +110,7 @@ fn now(site: &Site, shards: &Reading, store: &disk::Figures) -> Vec<Family> {
         ),
         gauge(
             "everwire_users",
-            "Users that have a session which lives; anonymous clients are none",
+            "Users that have a connection; anonymous clients are none",
             site.node.user_count() as f64,
         ),
         gauge(
@@ -119,7 +119,6 @@ fn now(site: &Site, shards: &Reading, store: &disk::Figures) -> Vec<Family> {
             f64::from(u8::from(site.is_draining())),
         ),
         gauge("everwire_shards", "Threads that serve sockets", site.shards.len() as f64),
-        gauge("everwire_users", "Users that have a connection", site.node.users.count() as f64),
         gauge(
             "everwire_addresses",
             "Addresses that a connection comes from",

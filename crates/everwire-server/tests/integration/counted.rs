@@ -46,7 +46,7 @@ fn pauses_by_whose_bucket_was_empty() {
             assert_eq!(ann.ask(PING)["type"], "pong");
             publish(&mut ann, "open:1", "");
         }
-        for other in ["connection", "publishes", "user", "address"] {
+        for other in ["connection", "subscribes", "publishes", "user", "address"] {
             let pauses = told(&world, &format!("everwire_pauses_total{{bucket=\"{other}\"}}"));
             assert_eq!(pauses > 0.0, other == bucket, "{other} of {bucket}: {pauses}");
         }

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use everwire_proto::ws::Opcode;
 use everwire_server::app::{self, StartError};
 use everwire_server::config::{ApiKey, Config};
+use everwire_server::doors::NoDoor;
 use everwire_server::listen::Listen;
 
 use crate::pki::Pair;
@@ -41,6 +42,43 @@ fn dial(path: &Path) -> UnixStream {
     let stream = UnixStream::connect(path).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
+}
+
+/// A WebSocket, with these further lines of its head; the first line of the answer.
+fn knock(path: &Path, more: &str) -> (UnixStream, String) {
+    let mut stream = dial(path);
+    stream.write_all(format!("{}{more}\r\n", upgrade_lines("/ws")).as_bytes()).unwrap();
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        line.extend(byte);
+    }
+    (stream, String::from_utf8_lossy(&line).into_owned())
+}
+
+/// A proxy that names nobody brings all the world: one of them must not shut the others out.
+#[test]
+fn who_comes_without_an_address_is_counted_with_nobody() {
+    let config = |path: &Path, more: &str| {
+        format!(
+            "listen = [\"127.0.0.1:0\", \"unix:{}\"]\n{more}[limits]\naddress_connections = 1\n[history]\nstore = \"memory\"\n",
+            path.display()
+        )
+    };
+    let path = free_path("nameless.sock");
+    let server = Process::serve(&config(&path, ""));
+    let all: Vec<_> = (0..3).map(|_| knock(&path, "")).collect();
+    assert!(all.iter().all(|(_, line)| line.contains(" 101 ")), "{all:?}");
+    let log = server.log();
+    assert_eq!(log.matches("trusted_proxies = [\"unix\"]").count(), 1, "{log}");
+    assert_eq!(log.matches("nothing says from where").count(), 1, "{log}");
+    let path = free_path("named.sock");
+    let server = Process::serve(&config(&path, "trusted_proxies = [\"unix\"]\n"));
+    let from = |last: u32| knock(&path, &format!("X-Forwarded-For: 192.0.2.{last}\r\n"));
+    let (ann, again, ben) = (from(1), from(1), from(2));
+    assert!(ann.1.contains(" 101 ") && again.1.contains(" 429 ") && ben.1.contains(" 101 "), "{again:?}");
+    assert!(!server.log().contains("nothing says from where"));
 }
 
 #[test]
@@ -86,7 +124,7 @@ fn a_path_of_somebody_else_is_not_taken() {
         app::start(config)
     };
     let living = UnixListener::bind(&path).unwrap();
-    assert!(matches!(start(&path), Err(StartError::TakenPath(p)) if p == path));
+    assert!(matches!(start(&path), Err(StartError::Door(NoDoor::TakenPath(p))) if p == path));
     drop(living);
     start(&path).unwrap().stop();
     let absent = path.join("absent.sock");
@@ -240,6 +278,20 @@ fn everything_below_a_path() {
         }
         let mut peer = world.open(&format!("{base}/ws"));
         assert_eq!(peer.ask(r#"{"type":"connect","id":1}"#)["type"], "connected");
+        let refused = peer.ask(r#"{"type":"subscribe","id":2,"channel":"a b"}"#);
+        assert_eq!(refused["docs"], "/realtime/docs/errors#bad_channel_name");
+        let json = "Content-Type: application/json\r\n";
+        for (path, body, docs) in [
+            ("/api/publish", "{}", "bad_request"),
+            ("/api/broadcast", r#"{"channels":["a b"],"data":1}"#, "bad_channel_name"),
+            ("/nowhere", "", "unknown_type"),
+            ("/ws", "", "bad_request"),
+        ] {
+            let method = if body.is_empty() { "GET" } else { "POST" };
+            let (head, answer) = world.http(method, &format!("{base}{path}"), json, body);
+            let docs = format!("\"docs\":\"/realtime/docs/errors#{docs}\"");
+            assert!(answer.contains(&docs), "{base}{path}: {head}{answer}");
+        }
         let (head, _) = world.http("GET", &format!("{base}/echo"), "", "");
         assert!(head.contains("location: /realtime/demos/echo"), "{head}");
     }

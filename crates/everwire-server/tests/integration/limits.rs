@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use everwire_client::Message;
 use everwire_proto::ws::Opcode;
-use everwire_server::config::Config;
+use everwire_server::config::{Config, describe};
 use serde_json::{Value, json};
 
 use crate::guarded::{self, api, config, connect, session, token};
@@ -111,6 +111,82 @@ fn pongs_of_either_kind_and_pings_have_the_rate_of_commands() {
         assert!(begun.elapsed() >= Duration::from_millis(900), "after {:?}", begun.elapsed());
     }
     assert!(metric(&world, "everwire_pauses_total{bucket=\"connection\"}") >= 3.0);
+}
+
+#[test]
+fn a_value_may_be_so_deep_and_no_deeper() {
+    let world = world_with(|config| config.limits.json_depth = 8);
+    let mut client = world.session();
+    let deep = |depth: usize| {
+        let value = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        serde_json::from_str::<Value>(&value).unwrap()
+    };
+    for (depth, taken) in [(8, true), (9, false)] {
+        let publish = json!({ "type": "publish", "id": 2, "channel": "a", "data": deep(depth) });
+        let backend = json!({ "channel": "a", "data": deep(depth) });
+        for answer in [client.ask(&publish.to_string()), api(&world, "publish", &backend)] {
+            if taken {
+                assert_eq!(answer["type"], "published", "{answer}");
+            } else {
+                assert_eq!(answer["code"], "bad_request", "{answer}");
+                assert!(answer["message"].as_str().unwrap().contains("nested deeper than 8"), "{answer}");
+            }
+        }
+    }
+    assert_eq!(metric(&world, "everwire_command_errors_total{code=\"bad_request\"}"), 2.0);
+    for (value, good) in [(8, true), (256, true), (7, false), (257, false)] {
+        let read = Config::read("f", &format!("[limits]\njson_depth = {value}\n"));
+        assert_eq!(read.is_ok_and(|config| config.limits.json_depth == value), good, "{value}");
+    }
+}
+
+/// What a limit is called in the config, and where the numbers show that it is met or near.
+#[test]
+fn every_limit_has_a_setting_and_a_number() {
+    let world = world_with(|config| config.metrics_open = true);
+    let settings = describe();
+    for (paths, sample) in [
+        (&["commands_per_second", "commands_burst"][..], "everwire_pauses_total{bucket=\"connection\"}"),
+        (&["commands_per_second", "channels"], "everwire_pauses_total{bucket=\"subscribes\"}"),
+        (&["publishes_per_second", "publishes_burst"], "everwire_pauses_total{bucket=\"publishes\"}"),
+        (&["user_commands_per_second", "user_commands_burst"], "everwire_pauses_total{bucket=\"user\"}"),
+        (
+            &["address_commands_per_second", "address_commands_burst"],
+            "everwire_pauses_total{bucket=\"address\"}",
+        ),
+        (&["user_connections"], "everwire_refused_connections_total{reason=\"user\"}"),
+        (&["address_connections"], "everwire_refused_connections_total{reason=\"address\"}"),
+        (
+            &["address_handshakes_per_second", "address_handshakes_burst"],
+            "everwire_refused_connections_total{reason=\"address_handshakes\"}",
+        ),
+        (&["node.http_connections"], "everwire_http_connections"),
+        (&["channels"], "everwire_command_errors_total{code=\"limit_exceeded\"}"),
+        (&["outbox_bytes"], "everwire_slow_consumers_total"),
+        (&["message_bytes"], "everwire_closes_total{code=\"1009\"}"),
+        (&["bad_commands"], "everwire_closes_total{code=\"1008\"}"),
+        (&["json_depth"], "everwire_command_errors_total{code=\"bad_request\"}"),
+        (&["node.handshakes_per_second"], "everwire_refused_connections_total{reason=\"handshakes\"}"),
+        (&["node.outbox_bytes"], "everwire_relieved_outboxes_total"),
+        (&["node.channels"], "everwire_channels"),
+        (&["node.history_bytes"], "everwire_history_bytes"),
+        (&["node.message_ids"], "everwire_message_ids"),
+        (&["node.inbox_bytes"], "everwire_drops_total{reason=\"inbox_messages\"}"),
+        (&["node.ended_sessions"], "everwire_seats"),
+    ] {
+        for path in paths {
+            let path = if path.contains('.') { (*path).to_owned() } else { format!("limits.{path}") };
+            let setting = settings.iter().find(|setting| setting.path == path);
+            assert!(setting.is_some_and(|setting| !setting.default.is_empty()), "{path}");
+        }
+        assert!(metric(&world, sample) >= 0.0, "{sample}");
+    }
+    let (_, text) = world.http("GET", "/metrics", "", "");
+    let mut names: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE ")).collect();
+    let many = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), many, "no number is told twice");
 }
 
 #[test]

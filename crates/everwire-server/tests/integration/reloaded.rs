@@ -47,3 +47,60 @@ fn a_config_with_a_fault_changes_nothing() {
     server.rewrite(&config("", ""));
     until("nobody may listen", || !may(&server));
 }
+
+/// Tells the log when it was read again for the so-manieth time.
+fn read_again(server: &Process, times: usize) {
+    until("it is read", || server.log().matches("the config was read again").count() == times);
+}
+
+#[test]
+fn a_changed_secret_is_named_and_not_shown() {
+    let config = |key: &str| format!("api_keys = [\"{key}{key}\"]\n{ROOT}");
+    let server = Process::serve(&config("0123456789abcdef"));
+    server.rewrite(&config("0123456789abcdeF"));
+    read_again(&server, 1);
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("the config was read again")).unwrap();
+    assert!(line.contains("api_keys") && !log.contains("0123456789"), "{log}");
+}
+
+/// On disk, where a channel's stream is the store's.
+#[test]
+fn a_channel_in_use_goes_by_the_new_settings_of_its_namespace() {
+    let config = |more: &str| {
+        let access = "access = { subscribe = \"anyone\", publish = \"anyone\", history = \"anyone\" }";
+        format!(
+            "listen = [\"127.0.0.1:0\"]\n[namespaces.other]\nhistory = {{}}\n[namespaces.chat]\n{access}\n{more}\n"
+        )
+    };
+    let server = Process::serve(&config("history = { messages = 10 }"));
+    let mut peer = Peer::session(server.addr);
+    assert_eq!(peer.ask(r#"{"type":"subscribe","id":2,"channel":"chat:a"}"#)["type"], "subscribed");
+    let mut speaker = Peer::session(server.addr);
+    let mut publish = || speaker.ask(r#"{"type":"publish","id":3,"channel":"chat:a","data":1}"#);
+    for offset in 1..=10 {
+        assert_eq!(publish()["position"]["offset"], offset);
+        assert_eq!(peer.wait("message")["offset"], offset);
+    }
+    server.rewrite(&config("history = { messages = 3 }\nmessages_per_second = 1_000"));
+    read_again(&server, 1);
+    let page = peer.ask(r#"{"type":"history","id":4,"channel":"chat:a"}"#);
+    assert_eq!(page["messages"].as_array().unwrap().len(), 3, "{page}");
+    assert_eq!(publish()["position"]["offset"], 11);
+    assert_eq!(peer.wait("message")["offset"], 11, "who listens has not noticed");
+    // Without a stream it begins anew, and with one again where the store was.
+    for (times, history, kept) in [(2, "", false), (3, "history = {}", true)] {
+        server.rewrite(&config(history));
+        read_again(&server, times);
+        let out = peer.wait("unsubscribed");
+        assert_eq!(
+            (&out["code"], &out["resubscribe"]),
+            (&"unrecoverable_position".into(), &true.into()),
+            "{out}"
+        );
+        let back = peer.ask(r#"{"type":"subscribe","id":5,"channel":"chat:a"}"#);
+        assert_eq!(back["position"]["offset"].as_u64(), kept.then_some(11), "{back}");
+        assert_eq!(publish()["position"].is_null(), !kept);
+        assert_eq!(peer.wait("message")["offset"].is_null(), !kept);
+    }
+}

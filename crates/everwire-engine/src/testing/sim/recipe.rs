@@ -39,6 +39,7 @@ pub(super) fn recipe(rng: &mut Rng, keep: u64) -> Recipe {
         limits,
         times: Times::default(),
         connect_required: false,
+        base_path: Box::default(),
     };
     let node = NodeLimits {
         channels: 12 + rng.below(20),

@@ -69,9 +69,9 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn of(cell: &'a Cell) -> Self {
-        let counts = cell.options.presence.then(|| cell.presence_summary());
+        let counts = cell.has_presence().then(|| cell.presence_summary());
         // What its broker has not told yet is not known.
-        let known = cell.options.history.is_some() && (cell.is_live() || !cell.is_foreign());
+        let known = cell.keeps_history() && (cell.is_live() || !cell.is_foreign());
         Self {
             channel: cell.name.as_str(),
             subscribed: cell.has_interest(),

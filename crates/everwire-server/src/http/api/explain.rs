@@ -1,14 +1,14 @@
-//! `explain`: who may do what, and which rule says so. Sessions ask the same function.
+//! `explain`: who may do what, and which rule says so.
 
 use everwire_engine::permit::Right;
 use everwire_engine::ports::Identity;
-use everwire_engine::session::{Ruling, known_channel, rule_on};
 use everwire_proto::api::Explain;
 use everwire_proto::codes::ErrorCode;
 use serde::Serialize;
 
 use super::written;
 use crate::site::Site;
+use crate::verdict::{Verdict, verdict};
 
 #[derive(Serialize)]
 struct Explained {
@@ -44,27 +44,22 @@ fn explained(site: &Site, ask: &Explain<'_>) -> Explained {
         Err(because) => return denied(ErrorCode::TokenInvalid, because, &Identity::default()),
     };
     let settings = site.node.settings();
-    let options = match known_channel(&ask.channel, &settings.namespaces) {
-        Ok(options) => options,
-        Err(deny) => return denied(deny.code, deny.message, &identity),
-    };
-    if settings.connect_required && ask.token.is_none() && ask.user.is_none() {
-        let because = "connect_required = true, so without a token nobody gets in".to_owned();
-        return denied(ErrorCode::Unauthorized, because, &identity);
-    }
+    let rules = (&settings.namespaces, settings.connect_required);
+    let known = ask.token.is_some() || ask.user.is_some();
     let right = Right::parse(&ask.action).expect("the table of verbs has the words of rights");
-    let ruling = rule_on(&identity, &ask.channel, options, right);
-    if !ruling.admits() {
-        return denied(ErrorCode::PermissionDenied, ruling.to_string(), &identity);
-    }
-    let rule = identity.permit.as_ref().and_then(|permit| permit.rule(&ask.channel, right));
-    Explained {
-        r#type: "explained",
-        allowed: true,
-        because: ruling.to_string(),
-        rule: rule.filter(|_| ruling == Ruling::ByToken).map(ToString::to_string),
-        user: identity.user.as_deref().map(str::to_owned),
-        code: None,
+    match verdict(rules, (&identity, known), &ask.channel, right) {
+        Verdict::Refused(code, because) => denied(code, because, &identity),
+        Verdict::Ruled(ruling, _) if !ruling.admits() => {
+            denied(ErrorCode::PermissionDenied, ruling.to_string(), &identity)
+        }
+        Verdict::Ruled(ruling, rule) => Explained {
+            r#type: "explained",
+            allowed: true,
+            because: ruling.to_string(),
+            rule: rule.map(ToString::to_string),
+            user: identity.user.as_deref().map(str::to_owned),
+            code: None,
+        },
     }
 }
 

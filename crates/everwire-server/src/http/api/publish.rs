@@ -91,7 +91,7 @@ async fn results(site: &Site, kind: &str, begun: Vec<Result<Asked<'_>, Deny>>) -
         };
         if let Err(deny) = done {
             site.node.counters.refuse(deny.code);
-            json::encode(None, &error_of(&deny), &mut out);
+            json::encode(None, &error_of(&deny, &site.config().base_path), &mut out);
         }
     }
     out.extend_from_slice(b"]}");

@@ -1,0 +1,132 @@
+//! Settings of a namespace that change while its channels live.
+
+use everwire_engine::channel::{Access, HistoryLimits, OnSlow, Options, Who};
+
+use crate::world::{Recipe, World};
+
+fn of(messages: usize) -> Options {
+    Options { history: Some(HistoryLimits { messages, ..HistoryLimits::default() }), ..Options::open() }
+}
+
+fn fill(world: &mut World, count: usize) -> u32 {
+    let publisher = world.open(None);
+    (0..count).for_each(|n| world.publish(publisher, "x:a", &n.to_string(), ""));
+    publisher
+}
+
+fn history(world: &mut World, slot: u32) -> Vec<String> {
+    world.heard(slot);
+    world.say(slot, r#"{"type":"history","id":7,"channel":"x:a"}"#);
+    world.messages(slot)
+}
+
+#[test]
+fn a_channel_in_use_keeps_what_its_namespace_says_now() {
+    let mut world = Recipe { options: of(10), ..Recipe::default() }.world();
+    let reader = world.listeners(1, "x:a", "")[0];
+    let publisher = fill(&mut world, 10);
+    world.change(Some(of(3)));
+    assert_eq!(history(&mut world, reader), ["7", "8", "9"], "what is too much goes at once");
+    world.change(Some(of(5)));
+    for n in 10..14 {
+        world.publish(publisher, "x:a", &n.to_string(), "");
+    }
+    assert_eq!(world.messages(reader), ["10", "11", "12", "13"], "nobody has noticed");
+    assert_eq!(history(&mut world, reader), ["9", "10", "11", "12", "13"]);
+}
+
+#[test]
+fn rates_and_rules_for_slow_readers_hold_at_once() {
+    let mut world = Recipe { options: of(10), ..Recipe::default() }.world();
+    let reader = world.listeners(1, "x:a", "")[0];
+    let publisher = world.open(None);
+    let publish = r#"{"type":"publish","id":3,"channel":"x:a","data":"1"}"#;
+    (0..5).for_each(|_| assert!(world.ask(publisher, publish).contains("published")));
+    world.change(Some(Options { messages_per_second: Some(1), on_slow: OnSlow::Drop, ..of(10) }));
+    assert!(world.ask(publisher, publish).contains("published"));
+    assert!(world.ask(publisher, publish).contains("rate_limited"));
+    world.heard(reader);
+    world.sockets.full[reader as usize] = true;
+    for _ in 0..3 {
+        world.pass(1_000);
+        assert!(world.ask(publisher, publish).contains("published"));
+    }
+    world.free(reader);
+    let heard = world.heard(reader);
+    assert!(heard.contains(r#""reason":"slow_consumer""#), "what waited is dropped, and told: {heard}");
+}
+
+#[test]
+fn presence_may_come_and_go() {
+    let quiet = || Options { presence: false, ..Options::open() };
+    let mut world = Recipe { options: quiet(), ..Recipe::default() }.world();
+    let early = world.listeners(3, "x:a", "");
+    world.change(Some(Options::open()));
+    let watcher = world.open(None);
+    let said = world.ask(watcher, r#"{"type":"subscribe","id":2,"channel":"x:a","presence":true}"#);
+    assert!(said.contains(r#""clients":4"#), "who was there is a member: {said}");
+    world.turn.peer_closed(early[0], Some(1000), world.now);
+    world.settle();
+    assert!(world.heard(watcher).contains(r#""type":"leave""#));
+    world.change(Some(quiet()));
+    assert!(world.heard(watcher).contains("presence_reset"), "it is to ask, and is told that there is none");
+    let said = world.ask(watcher, r#"{"type":"presence","id":3,"channel":"x:a"}"#);
+    assert!(said.contains("not_available"), "{said}");
+    world.change(Some(Options::open()));
+    let said = world.ask(watcher, r#"{"type":"presence","id":3,"channel":"x:a"}"#);
+    assert!(said.contains(r#""clients":3"#), "{said}");
+}
+
+/// With a stream or without one: nobody can go from one to the other without a word.
+#[test]
+fn a_channel_whose_messages_are_kept_from_now_on_begins_anew() {
+    let none = || Options { history: None, ..Options::open() };
+    let mut worlds = Recipe { options: none(), ..Recipe::default() }.shards::<2>();
+    for (options, kept) in [(of(10), true), (none(), false)] {
+        let slots = worlds.each_mut().map(|world| world.listeners(1, "x:a", "")[0]);
+        worlds[0].change(Some(options));
+        // The first shard's come back before the other one has looked.
+        for (world, slot) in worlds.iter_mut().zip(slots) {
+            world.settle();
+            let heard = world.heard(slot);
+            let told = r#"{"type":"unsubscribed","channel":"x:a","code":"unrecoverable_position""#;
+            assert!(heard.contains(told) && heard.contains(r#""resubscribe":true"#), "{heard}");
+            let said = world.ask(slot, r#"{"type":"subscribe","id":2,"channel":"x:a"}"#);
+            assert_eq!(said.contains(r#""offset":0"#), kept, "{said}");
+        }
+        let publisher = worlds[0].open(None);
+        worlds[0].publish(publisher, "x:a", "news", "");
+        for (world, slot) in worlds.iter_mut().zip(slots) {
+            world.settle();
+            let heard = world.heard(slot);
+            assert_eq!(heard.contains(r#""offset":1"#), kept, "{heard}");
+            assert_eq!(heard.matches("news").count(), 1, "{heard}");
+            world.say(slot, r#"{"type":"unsubscribe","channel":"x:a"}"#);
+        }
+        assert_eq!(worlds[0].turn.node().channel_count(), 1, "the old one is forgotten");
+    }
+}
+
+#[test]
+fn who_may_not_listen_any_more_is_put_out() {
+    let mut world = Recipe::default().world();
+    let anonymous = world.listeners(1, "x:a", "")[0];
+    let invited = world.listeners(1, "x:a", r#","token":"t x:a""#)[0];
+    let (ann, _) = world.user("ann");
+    world.say(ann, r#"{"type":"subscribe","channel":"x:a"}"#);
+    let access = Access { subscribe: Who::Authenticated, ..Access::all(Who::Anyone) };
+    world.change(Some(Options { access, ..Options::open() }));
+    let heard = world.heard(anonymous);
+    let told = r#"{"type":"unsubscribed","channel":"x:a","code":"permission_denied""#;
+    assert!(heard.contains(told) && heard.contains(r#""resubscribe":false"#), "{heard}");
+    let publisher = world.open(None);
+    world.publish(publisher, "x:a", "news", "");
+    for (slot, got) in [(anonymous, 0), (invited, 1), (ann, 1)] {
+        assert_eq!(world.messages(slot).len(), got, "{slot}");
+    }
+    world.change(None);
+    for slot in [invited, ann] {
+        let heard = world.heard(slot);
+        assert!(heard.contains(r#""code":"unknown_channel""#), "{heard}");
+    }
+}
