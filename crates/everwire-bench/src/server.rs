@@ -23,10 +23,15 @@ user_connections = 1_000_000
 user_commands_per_second = 1_000_000
 user_commands_burst = 1_000_000
 address_connections = 10_000_000
+address_handshakes_per_second = 1_000_000
+address_handshakes_burst = 1_000_000
 address_commands_per_second = 1_000_000
 address_commands_burst = 1_000_000
+address_handshakes_per_second = 1_000_000
+address_handshakes_burst = 1_000_000
 [node]
 handshakes_per_second = 1_000_000
+http_connections = 1_000_000
 [history]
 store = "memory"
 [[tokens.keys]]

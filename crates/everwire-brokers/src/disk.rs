@@ -27,6 +27,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -42,7 +43,7 @@ use everwire_proto::codes::ErrorCode;
 use everwire_proto::ids::Epoch;
 use everwire_proto::position::Position;
 
-use self::index::{Index, Keep};
+use self::index::{AllIds, Index, Keep};
 use self::journal::Journal;
 use self::pulse::{Pulse, Trouble};
 use self::queue::{Queue, Request};
@@ -102,6 +103,8 @@ pub struct Disk {
     entropy: Arc<dyn Entropy>,
     queue: Arc<Queue>,
     pulse: Arc<Pulse>,
+    all_ids: Arc<AllIds>,
+    given_up: Arc<AtomicU64>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     index: Arc<Mutex<Index>>,
     /// What a start found.
@@ -165,11 +168,23 @@ impl Disk {
         let (index, journal, start) = begin(dir, &settings, recovered, &*entropy, wrap, &pulse)
             .map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
         let queue = Arc::new(Queue::default());
+        let (all_ids, given_up) = (index.all_ids.clone(), index.given_up.clone());
         let index = Arc::new(Mutex::new(index));
         let threads = spawn(dir, &settings, &index, journal, &queue, &pulse, &answers, &entropy, now)
             .map_err(|error| OpenError::Io { path: dir.to_owned(), error })?;
         let threads = Mutex::new(threads);
-        Ok(Arc::new(Self { answers, entropy, queue, pulse, threads, index, start, _lock: lock }))
+        Ok(Arc::new(Self {
+            answers,
+            entropy,
+            queue,
+            pulse,
+            all_ids,
+            given_up,
+            threads,
+            index,
+            start,
+            _lock: lock,
+        }))
     }
 
     /// Why messages can't be stored now; `None`: they can.
@@ -179,7 +194,9 @@ impl Disk {
 
     /// What it holds and does.
     pub fn figures(&self) -> Figures {
-        self.pulse.figures(self.queue.waiting())
+        let figures = self.pulse.figures(self.queue.waiting());
+        let given_up = self.given_up.load(Ordering::Relaxed);
+        Figures { message_ids: self.all_ids.count(), given_up, ..figures }
     }
 
     /// Where a channel has got to, as it is stored; `None`: nothing is stored of it.

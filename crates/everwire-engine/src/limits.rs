@@ -37,6 +37,10 @@ pub struct ConnectionLimits {
     pub user_commands_burst: u32,
     /// Connections from one address, which behind a translator of addresses or a proxy is many people.
     pub address_connections: u32,
+    /// Handshakes a second from one address, sustained: upgrades, handshakes of TLS, tickets.
+    pub address_handshakes_per_second: u32,
+    /// The same, at once.
+    pub address_handshakes_burst: u32,
     /// Commands a second of all connections from one address together, sustained.
     pub address_commands_per_second: u32,
     /// The same, at once.
@@ -60,6 +64,8 @@ impl Default for ConnectionLimits {
             user_commands_per_second: 500,
             user_commands_burst: 1_000,
             address_connections: 10_000,
+            address_handshakes_per_second: 1_000,
+            address_handshakes_burst: 5_000,
             address_commands_per_second: 50_000,
             address_commands_burst: 100_000,
         }

@@ -206,8 +206,6 @@ pub struct Node {
     pub counters: Counters,
     /// Users that have a connection.
     pub users: Arc<Parties<Arc<str>>>,
-    /// Addresses that a connection comes from; the front has the numbers.
-    pub addresses: Arc<Parties<u128>>,
     /// What the outboxes of all shards hold.
     pub outboxes: Outboxes,
     stripes: Vec<Mutex<Stripe>>,
@@ -238,7 +236,6 @@ impl Node {
             entropy,
             counters: Counters::default(),
             users: Arc::default(),
-            addresses: Arc::default(),
             outboxes,
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             seats: Mutex::default(),

@@ -1,4 +1,4 @@
-//! All connections of one user, or of one address: how many there are, and one bucket for what all of them send.
+//! All connections of one user: how many there are, and one bucket for what all of them send.
 //!
 //! A connection finds its party once, and holds its part of it until it ends. With the last part the party is forgotten,
 //! so the table has never more entries than there are connections.
@@ -35,9 +35,6 @@ pub struct Crowded {
     /// The limit.
     pub most: u32,
 }
-
-/// One connection's part of all from its address.
-pub type AddressPart = Part<u128>;
 
 /// One connection's part.
 pub struct Part<K: Hash + Eq> {

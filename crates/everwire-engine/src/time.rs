@@ -39,6 +39,11 @@ impl Bucket {
         }
         Ok(wait_ms)
     }
+
+    /// Whether it has all its tokens, as a fresh one has.
+    pub fn is_full(&self, now: Now) -> bool {
+        self.full_at_us <= now.mono_ms * 1_000
+    }
 }
 
 /// When a bucket is full again that gives one more token, and how long that one has to wait; the error is too long a
@@ -97,6 +102,7 @@ mod tests {
         assert_eq!(bucket.take(at(1_019), 50, 100, 0), Err(1));
         assert_eq!(bucket.take(at(1_020), 50, 100, 0), Ok(0));
         assert_eq!(bucket.take(at(1_020), 50, 100, 0), Err(20));
+        assert!(!bucket.is_full(at(3_019)) && bucket.is_full(at(3_020)));
     }
 
     #[test]

@@ -355,19 +355,40 @@ impl Turn {
         }
     }
 
-    /// Takes a token of every bucket; an empty one holds the connection, and only a long wait refuses.
+    /// Takes a token of every bucket; an empty one holds the connection, and a long wait also refuses.
     fn take_token(&mut self, slot: u32, command: &Command<'_>, now: Now) -> Result<(), Pause> {
         let Some(conn) = self.conns.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
             return Ok(());
         };
-        let pause = conn.session.charge(command, &self.settings.limits, now)?;
-        if pause.ms > 0 {
-            // What follows is not read until the bucket allows it.
+        let charged = conn.session.charge(command, &self.settings.limits, now);
+        self.pause(slot, charged.unwrap_or_else(Pause::at_most), now);
+        charged.map(|_| ())
+    }
+
+    /// A ping or a pong of the WebSocket came: it costs what a command does.
+    pub fn control(&mut self, slot: u32, now: Now) -> Flow {
+        let Some(conn) = self.conns.get_mut(slot as usize).and_then(Option::as_deref_mut) else {
+            return Flow::Stop;
+        };
+        if matches!(conn.session.phase, Phase::Closing(_)) || conn.ended {
+            return Flow::Stop;
+        }
+        let pause = conn.session.charge_frame(&self.settings.limits, now);
+        self.pause(slot, pause, now);
+        self.flow(slot)
+    }
+
+    /// What follows is not read until the bucket allows it.
+    #[inline]
+    fn pause(&mut self, slot: u32, pause: Pause, now: Now) {
+        if pause.ms > 0
+            && let Some(conn) = self.conn(slot)
+        {
             conn.held = Some(Held::Bucket);
-            self.paused.push(Reverse((now.mono_ms + pause.ms, slot, conn.generation)));
+            let generation = conn.generation;
+            self.paused.push(Reverse((now.mono_ms + pause.ms, slot, generation)));
             Counters::count(&self.node.counters.paused[pause.payer as usize]);
         }
-        Ok(())
     }
 
     /// Bytes that wait for a connection, as far as they matter: where there is much.

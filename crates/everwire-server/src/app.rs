@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use crate::auth::{Keyring, Revoked, RevokedError, Tickets};
 use crate::clock::Clock;
 use crate::config::{Config, History, PORT};
+use crate::descriptors;
 use crate::desk::Desk;
 use crate::doors::{Doors, NoDoor};
 use crate::drain::DrainLimits;
@@ -163,7 +164,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     }
     let port = addrs.first().map_or(PORT, SocketAddr::port);
     let (tickets, told) = (Tickets::default(), Told::default());
-    let gate = Gate::new(config.handshakes_per_second.saturating_mul(shards.into()));
+    let per_second = config.handshakes_per_second.saturating_mul(shards.into());
+    let gate = Gate::new(per_second, config.http_connections, descriptors::most());
     let site = Arc::new(Site {
         config: RwLock::new(Arc::new(config)),
         keyring,

@@ -194,6 +194,8 @@ pub struct Config {
     pub shards: u16,
     /// Handshakes a second, for each shard.
     pub handshakes_per_second: u32,
+    /// Connections that are no WebSocket.
+    pub http_connections: u32,
     /// Whether `/metrics` needs no API key.
     pub metrics_open: bool,
     /// Where `/metrics` is, and `/health` and `/ready` too; empty: where everything else is.
@@ -235,6 +237,7 @@ impl Config {
             revocations: REVOCATIONS,
             shards: 0,
             handshakes_per_second: 5_000,
+            http_connections: 10_000,
             metrics_open: false,
             metrics_listen: Vec::new(),
             log: LogSettings::default(),

@@ -13,5 +13,10 @@ pub fn raise() -> Option<u64> {
         // Where it is refused the old one holds, which is read back below.
         let _ = setrlimit(Resource::Nofile, raised);
     }
+    most()
+}
+
+/// How many there may be; `None`: there is no limit.
+pub fn most() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }

@@ -1,6 +1,7 @@
 //! The front: accept, HTTP, upgrade. All that queues lives here, on tokio; what races goes to the shards.
 
 mod below;
+mod caller;
 mod forwarded;
 mod head;
 mod sealed;
@@ -29,7 +30,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
-use self::opening::{Caller, Opened};
+use self::caller::{Caller, Shut};
+use self::opening::Opened;
 use self::reserve::Reserve;
 use self::stream::Stream;
 use crate::http::api;
@@ -46,6 +48,8 @@ const LAST: u64 = 5;
 const HEAD_BYTES: usize = 16 * 1024;
 /// Header lines of a head.
 const HEADERS: usize = 64;
+/// Whoever is one more than its address may have says within this what it wants, or is closed.
+const CROWDED: Duration = Duration::from_secs(1);
 /// A plain HTTP connection is asked to end after this, and cut a little later, seconds.
 const LIFE: u64 = 120;
 
@@ -66,9 +70,13 @@ pub(crate) async fn accept(
             _ = stop.changed() => return,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                tokio::spawn(serve(stream, peer, site.clone(), router.clone(), stop.clone()));
-            }
+            Ok((stream, peer)) => match Caller::let_in(&site, peer) {
+                Ok(caller) => {
+                    tokio::spawn(serve(stream, caller, site.clone(), router.clone(), stop.clone()));
+                }
+                Err(Shut::Full) => reserve::turn_away(stream),
+                Err(Shut::Crowded) => drop(stream),
+            },
             Err(error) if is_the_peers(&error) => tracing::debug!(%error, "a connection ended in the queue"),
             Err(error) => {
                 if !reserve.turn_away(&listener, &error).await {
@@ -87,17 +95,18 @@ fn is_the_peers(error: &io::Error) -> bool {
 
 async fn serve(
     stream: Stream,
-    peer: Option<SocketAddr>,
+    caller: Caller,
     site: Arc<Site>,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
+    let peer = caller.peer;
     if stream.set_nodelay().is_err() {
         return;
     }
     let handshake = Duration::from_millis(site.config().handshake_ms);
     let opened = tokio::select! {
-        opened = tokio::time::timeout(handshake, opening::open(&site, stream, peer)) => opened,
+        opened = tokio::time::timeout(handshake, opening::open(&site, stream, caller)) => opened,
         _ = stop.changed() => return,
     };
     let Opened { stream, caller } = match opened {
@@ -106,9 +115,11 @@ async fn serve(
         Err(_) => return tracing::debug!(?peer, "a connection did not open in time"),
     };
     let hold = stream.hold();
+    let is_crowded = caller.is_crowded();
+    let caller = Arc::new(caller);
     let service = service_fn(move |request| {
         let base_path = site.config().base_path.clone();
-        let (answer, hold) = (answer(site.clone(), router.clone(), caller, request), hold.clone());
+        let (answer, hold) = (answer(site.clone(), router.clone(), caller.clone(), request), hold.clone());
         async move {
             let answer = answer.await?;
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -121,7 +132,8 @@ async fn serve(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(handshake)
+        .keep_alive(!is_crowded)
+        .header_read_timeout(if is_crowded { handshake.min(CROWDED) } else { handshake })
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEADERS)
         .serve_connection(TokioIo::new(stream), service)
@@ -148,7 +160,7 @@ async fn serve(
 async fn answer(
     site: Arc<Site>,
     router: Router,
-    caller: Caller,
+    caller: Arc<Caller>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     if let Err(words) = head::check(&request) {
@@ -163,7 +175,8 @@ async fn answer(
     below::take_off(&site.config().base_path, request.uri_mut());
     let client = forwarded::client(&site.config().proxies, caller.peer, request.headers());
     if let Some(door) = upgrade::door(&site, &request) {
-        return Ok(upgrade::answer(&site, door, client.map(|client| client.ip()), &mut request));
+        let from = client.map(|client| client.ip());
+        return Ok(upgrade::answer(&site, door, (&caller, from), &mut request));
     }
     if upgrade::is_misplaced(&request) {
         return Ok(upgrade::misplaced(&site, &request));

@@ -139,14 +139,18 @@ async fn log_level(
     log_level::serve(&site, peer, request).await
 }
 
-async fn ticket(State(site): State<Arc<Site>>, request: Request<Body>) -> Response<Body> {
+async fn ticket(
+    State(site): State<Arc<Site>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request<Body>,
+) -> Response<Body> {
     if let Some(preflight) = cors::preflight(&site, &request, "POST") {
         return preflight;
     }
     if request.method() != Method::POST {
         return cors::open(&site, request.headers(), api::refuse_method("POST"));
     }
-    cors::open(&site, request.headers(), ticket::serve(&site, request.headers()))
+    cors::open(&site, request.headers(), ticket::serve(&site, peer, request.headers()))
 }
 
 /// No secret, so it needs no key.

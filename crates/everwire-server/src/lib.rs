@@ -20,6 +20,7 @@ pub mod cli;
 mod seats;
 pub mod told;
 pub mod desk;
+pub mod addresses;
 pub mod shard;
 pub mod gate;
 pub mod flow;

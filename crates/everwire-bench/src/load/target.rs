@@ -175,7 +175,7 @@ pub fn refusal(said: &[u8]) -> String {
 fn advice(code: &str) -> &'static str {
     match code {
         "rate_limited" => {
-            " (a connection may send `commands_per_second` of [limits] in the server's config: raise it, or spread the load with --publishers or --conns; all from one address together have `address_commands_per_second` and `address_connections`)"
+            " (a connection may send `commands_per_second` of [limits] in the server's config: raise it, or spread the load with --publishers or --conns; all from one address together have `address_commands_per_second`, `address_handshakes_per_second` and `address_connections`)"
         }
         "permission_denied" | "unknown_channel" => {
             " (the channel's namespace needs `access = { subscribe = \"anyone\", publish = \"anyone\", … }` in the server's config; --channel names another one)"

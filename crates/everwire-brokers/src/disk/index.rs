@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use everwire_engine::channel::{Cell, HistoryLimits, Prev};
 use everwire_engine::name::ChannelName;
@@ -31,6 +31,12 @@ pub(super) struct Spot {
 pub(super) struct AllIds {
     count: AtomicUsize,
     most: usize,
+}
+
+impl AllIds {
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed) as u64
+    }
 }
 
 /// The newest message ids of a channel.
@@ -229,6 +235,8 @@ pub(super) struct Index {
     pub(super) keep: Keep,
     /// What all channels remember of message ids.
     pub(super) all_ids: Arc<AllIds>,
+    /// Channels that were given up for others, since the start.
+    pub(super) given_up: Arc<AtomicU64>,
     swept: usize,
 }
 
@@ -241,6 +249,7 @@ impl Index {
             segments: std::collections::BTreeMap::new(),
             keep,
             all_ids: Arc::new(AllIds { count: AtomicUsize::new(0), most: keep.ids_in_all }),
+            given_up: Arc::default(),
             swept: 0,
         }
     }
@@ -282,6 +291,7 @@ impl Index {
             let slot = self.swept;
             if self.channels[slot].as_ref().is_some_and(Channel::is_idle) {
                 self.forget(u32::try_from(slot).unwrap_or(u32::MAX));
+                self.given_up.fetch_add(1, Ordering::Relaxed);
             }
         }
         self.count() < self.keep.channels

@@ -70,6 +70,10 @@ pub struct Figures {
     pub sync_ns: u64,
     /// Whether publishes are refused.
     pub refuses: bool,
+    /// Message ids that are remembered.
+    pub message_ids: u64,
+    /// Channels without messages that were given up for others.
+    pub given_up: u64,
 }
 
 /// The cells.
@@ -156,6 +160,7 @@ impl Pulse {
             syncs: std::array::from_fn(|at| load(&self.syncs[at])),
             sync_ns: load(&self.sync_ns),
             refuses: self.trouble().is_some(),
+            ..Figures::default()
         }
     }
 }

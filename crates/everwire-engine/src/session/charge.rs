@@ -36,7 +36,6 @@ impl Session {
     ) -> Result<Pause, Pause> {
         let (per_second, burst) = self.command_rate(limits);
         let (taken, payer) = match command {
-            Command::Pong => return Ok(Pause { ms: 0, payer: Payer::Connection, per_second }),
             Command::Subscribe(_) | Command::Unsubscribe { .. } => {
                 let channels = self.most_channels(limits);
                 (self.subscribes.take(now, per_second, channels, HELD_MS), Payer::Subscribes)
@@ -61,6 +60,12 @@ impl Session {
         }
         Ok(pause)
     }
+
+    /// Charges a control frame, which costs what a command does. It can't be refused: one that would have to wait too long
+    /// holds its connection for as long as a bucket may.
+    pub fn charge_frame(&mut self, limits: &ConnectionLimits, now: Now) -> Pause {
+        self.charge(&Command::Ping, limits, now).unwrap_or_else(Pause::at_most)
+    }
 }
 
 #[inline]
@@ -77,6 +82,11 @@ fn longer(one: Pause, other: Pause) -> Pause {
 }
 
 impl Pause {
+    /// The longest that a bucket may hold a connection, for what was refused: what follows would be refused too.
+    pub fn at_most(self) -> Self {
+        Self { ms: self.ms.min(HELD_MS), ..self }
+    }
+
     /// What a client is told that would have to wait too long.
     #[cold]
     pub fn refusal(self) -> Deny {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use everwire_engine::node::Payer;
 use everwire_engine::time::SharedBucket;
 use everwire_engine::turn::Flow;
+use everwire_proto::codes::CloseCode;
 
 use crate::world::{PING, Recipe, World};
 
@@ -49,12 +50,8 @@ fn taken_by(world: &mut World, slots: &[u32]) -> usize {
     for _ in 0..1_000 {
         for (at, slot) in slots.iter().enumerate() {
             while !held[at] {
-                let said = world.ask(*slot, PING);
-                held[at] = world.turn.message(*slot, br#"{"type":"pong"}"#, world.now) == Flow::Hold;
-                taken += usize::from(said.contains("\"pong\""));
-                if said.contains("rate_limited") {
-                    break;
-                }
+                held[at] = world.say(*slot, PING) == Flow::Hold;
+                taken += usize::from(world.heard(*slot).contains("\"pong\""));
             }
         }
         world.pass(10);
@@ -148,4 +145,62 @@ fn publishes_may_be_fewer_than_commands() {
     for _ in 0..100 {
         assert_eq!(world.say(slot, PING), Flow::Continue, "other commands have their own bucket");
     }
+}
+
+/// What is not answered costs what a command does: who only says "I live", in whatever way, has the same rate.
+#[test]
+fn pongs_and_control_frames_have_the_rate_of_commands() {
+    for frames in [false, true] {
+        let mut recipe = Recipe::default();
+        (recipe.limits.commands_per_second, recipe.limits.commands_burst) = (10, 10);
+        let mut world = recipe.world();
+        let slot = world.open(None);
+        let (mut taken, mut held) = (0, false);
+        for _ in 0..1_000 {
+            while !held {
+                let flow = match frames {
+                    true => world.turn.control(slot, world.now),
+                    false => world.say(slot, r#"{"type":"pong"}"#),
+                };
+                held = flow == Flow::Hold;
+                taken += 1;
+            }
+            world.pass(10);
+            held &= world.turn.take_released().is_empty();
+        }
+        assert!((100..=115).contains(&taken), "10 at once and 10 a second for 10 s are not {taken}");
+        assert!(world.paused(Payer::Connection) > 90);
+    }
+}
+
+/// Where others have spent more than 2 s of an address, its connections are read once in 2 s, whatever they send.
+#[test]
+fn what_is_refused_holds_its_connection_too() {
+    let mut recipe = Recipe::default();
+    (recipe.limits.address_commands_per_second, recipe.limits.address_commands_burst) = (1, 1);
+    let mut world = recipe.world();
+    let here = Arc::new(SharedBucket::default());
+    let slots: Vec<_> = (0..5).map(|_| world.open(Some(&here))).collect();
+    for slot in &slots[..3] {
+        assert!(world.ask(*slot, PING).contains("pong"));
+    }
+    assert!(world.turn.take_released().is_empty());
+    assert_eq!(world.say(slots[3], PING), Flow::Hold);
+    assert!(world.heard(slots[3]).contains("rate_limited"));
+    assert_eq!(world.turn.control(slots[4], world.now), Flow::Hold, "a frame can't be refused");
+    world.pass(1_999);
+    let released = world.turn.take_released();
+    assert!(!released.contains(&slots[3]) && !released.contains(&slots[4]), "{released:?}");
+    world.pass(1);
+    let released = world.turn.take_released();
+    assert!(released.contains(&slots[3]) && released.contains(&slots[4]), "{released:?}");
+}
+
+#[test]
+fn a_frame_behind_the_end_of_the_talk_is_not_answered() {
+    let mut world = Recipe::default().world();
+    let slot = world.open(None);
+    world.turn.close(slot, CloseCode::Kicked, "", world.now);
+    assert_eq!(world.turn.control(slot, world.now), Flow::Stop);
+    assert_eq!(world.turn.control(slot + 1, world.now), Flow::Stop, "nobody is there");
 }

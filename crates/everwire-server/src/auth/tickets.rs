@@ -53,6 +53,14 @@ impl Tickets {
         Ok(String::from_utf8_lossy(&ticket.text()).into_owned())
     }
 
+    /// Whether there is such a ticket; it stays one.
+    pub fn look_at(&self, ticket: &str, now: Now) -> Option<()> {
+        let ticket = SessionKey::parse(ticket)?;
+        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        out.forget(now);
+        out.tokens.contains_key(&ticket).then_some(())
+    }
+
     /// The token of a ticket, once.
     pub fn take(&self, ticket: &str, now: Now) -> Option<Secret<Box<str>>> {
         let ticket = SessionKey::parse(ticket)?;
@@ -83,8 +91,11 @@ mod tests {
         let tickets = Tickets::default();
         let first = tickets.give("a.b.c", 1, at(0)).unwrap();
         let second = tickets.give("a.b.c", 2, at(1)).unwrap();
+        assert_eq!(tickets.look_at(&first, at(TICKET_MS - 1)), Some(()));
         assert_eq!(tickets.take(&first, at(TICKET_MS - 1)), Some("a.b.c".into()));
         assert_eq!(tickets.take(&first, at(TICKET_MS - 1)), None);
+        assert_eq!(tickets.look_at(&first, at(TICKET_MS - 1)), None);
+        assert_eq!(tickets.look_at(&second, at(TICKET_MS + 1)), None);
         assert_eq!(tickets.take(&second, at(TICKET_MS + 1)), None);
         for bad in ["", "x", "AAAAAAAAAAAAAAAAAAAAAA", &second[1..]] {
             assert_eq!(tickets.take(bad, at(2)), None, "{bad}");

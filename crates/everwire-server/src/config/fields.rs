@@ -348,9 +348,18 @@ fn read_shared(section: &mut Section, limits: &mut ConnectionLimits) {
     let doc = "Commands a second, of all connections of one user together.";
     section.number("user_commands_per_second", doc, &mut limits.user_commands_per_second, 1..=MOST);
     section.number("user_commands_burst", "And at once.", &mut limits.user_commands_burst, 1..=MOST);
-    let doc = "Connections from one address (of IPv6: from one /64). Behind a proxy that is not named in trusted_proxies \
+    let doc = "Connections from one address (of IPv6: from one /64), WebSockets or not. Behind a proxy that is not named in trusted_proxies \
                everybody has the same.";
     section.number("address_connections", doc, &mut limits.address_connections, 1..=U32);
+    let doc = "Handshakes a second from one address: upgrades, whether they succeed or not, handshakes of TLS, and asks for \
+               tickets.";
+    section.number("address_handshakes_per_second", doc, &mut limits.address_handshakes_per_second, 1..=MOST);
+    section.number(
+        "address_handshakes_burst",
+        "And at once.",
+        &mut limits.address_handshakes_burst,
+        1..=MOST,
+    );
     let doc = "Commands a second, of all connections of one address together.";
     section.number("address_commands_per_second", doc, &mut limits.address_commands_per_second, 1..=MOST);
     section.number("address_commands_burst", "And at once.", &mut limits.address_commands_burst, 1..=MOST);
@@ -359,7 +368,7 @@ fn read_shared(section: &mut Section, limits: &mut ConnectionLimits) {
 fn read_times(section: &mut Section, config: &mut Config) {
     section.time(
         "handshake",
-        "An HTTP head must be whole by then.",
+        "An HTTP head must be whole by then, the first one and any that follows on its connection; so must what comes before it: TLS, the header of a proxy.",
         &mut config.handshake_ms,
         100..=600 * SECOND,
     );
@@ -393,6 +402,9 @@ fn read_node(section: &mut Section, config: &mut Config) {
     section.size("outbox_bytes", doc, &mut node.outbox_bytes, 64 * KIB..=1 << 50);
     let doc = "New connections a second, for each shard; above it 503, with a time to come back.";
     section.number("handshakes_per_second", doc, &mut config.handshakes_per_second, 1..=1_000_000);
+    let doc = "Connections that are no WebSocket, or none yet, of which one address may have half; above it they are closed. \
+               Never more than a quarter of the descriptors, so that these are there for WebSockets.";
+    section.number("http_connections", doc, &mut config.http_connections, 2..=U32);
 }
 
 /// Where history is kept. A relative folder is meant from where the config file stands.

@@ -1,10 +1,10 @@
 //! What comes before the first request: the header of a proxy, and the handshake of TLS.
 
 use std::io;
-use std::net::SocketAddr;
 
 use tokio::io::AsyncReadExt as _;
 
+use super::caller::Caller;
 use super::proxied::{self, Says};
 use super::sealed::Sealed;
 use super::stream::Stream;
@@ -21,32 +21,18 @@ pub(super) struct Opened {
     pub(super) caller: Caller,
 }
 
-/// Who is at the other end, before a header says more.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Caller {
-    /// `None`: somebody of this machine whom nothing names.
-    pub(super) peer: Option<SocketAddr>,
-    /// It speaks plainly where TLS is spoken.
-    pub(super) misdialled: bool,
-}
-
 /// Opens a connection. Who waits for it sets the time.
 ///
 /// # Errors
-/// It ended, or what it said is no header of a proxy, or no TLS.
-pub(super) async fn open(
-    site: &Site,
-    mut stream: Stream,
-    mut peer: Option<SocketAddr>,
-) -> io::Result<Opened> {
+/// It ended, or the gate is shut, or what it said is no header of a proxy, or no TLS.
+pub(super) async fn open(site: &Site, mut stream: Stream, mut caller: Caller) -> io::Result<Opened> {
     let proxies = &site.config().proxies;
-    if proxies.protocol && proxies.trust(peer.map(|peer| peer.ip())) {
+    if proxies.protocol && proxies.trust(caller.peer.map(|peer| peer.ip())) {
         match proxied::read(&mut stream).await? {
-            Says::Client(client) => peer = Some(client),
+            Says::Client(client) => caller.is_named(site, client)?,
             Says::Itself | Says::Nobody => {}
         }
     }
-    let caller = Caller { peer, misdialled: false };
     let (tls, mut tcp) = match (&site.tls, stream) {
         (Some(tls), Stream::Tcp(tcp)) => (tls, tcp),
         (_, stream) => return Ok(Opened { stream, caller }),
@@ -60,8 +46,12 @@ pub(super) async fn open(
     // A handshake begins with 0x16, a request with a letter. Whoever wrote http:// is told, and not left with a broken line.
     if begun.first().is_some_and(u8::is_ascii_uppercase) {
         handshake.fails(Outcome::Plain);
-        let caller = Caller { misdialled: true, ..caller };
+        caller.misdialled = true;
         return Ok(Opened { stream: Stream::begun(tcp, begun), caller });
+    }
+    if let Err(error) = caller.pay(site) {
+        handshake.fails(Outcome::Refused);
+        return Err(error);
     }
     // In a box of its own: who speaks plainly is not to carry the room for it.
     match Box::pin(Sealed::accept(tcp, tls.config(), begun)).await {

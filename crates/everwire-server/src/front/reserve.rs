@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::listener::Listener;
+use super::stream::Stream;
 
 /// The log tells of it at most so often.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
@@ -56,6 +57,11 @@ impl Reserve {
         }
         turned && self.spare.is_some()
     }
+}
+
+/// Turns away a connection for which there is a descriptor, but no room.
+pub(super) fn turn_away(stream: Stream) {
+    let _ = stream.into_parts().and_then(|(socket, ..)| say_full(&TcpStream::from(socket)));
 }
 
 fn spare() -> Option<File> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use everwire_engine::entry::Form;
-use everwire_engine::party::AddressPart;
 use everwire_engine::session::Deny;
+use everwire_engine::time::Now;
 use everwire_engine::turn::Peer;
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::payload::Format;
@@ -19,7 +19,10 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 
+use super::caller::{self, Caller};
 use super::stream::Stream;
+use crate::addresses::Place;
+use crate::auth::Tickets;
 use crate::banner::Addresses;
 use crate::http::api;
 use crate::origins;
@@ -99,33 +102,40 @@ type Refusal = (StatusCode, String);
 pub(super) fn answer(
     site: &Arc<Site>,
     door: Door,
-    from: Option<IpAddr>,
+    (caller, from): (&Caller, Option<IpAddr>),
     request: &mut Request<Incoming>,
 ) -> Response<Body> {
     if site.is_draining() {
         return super::last(api::refuse_with(leaving()));
     }
-    let place = match site.gate.admit(&site.node, from, site.clock.now()) {
+    // Whom the address or the request itself refuses takes nothing of what the server has for all.
+    let place = match caller.approach(site, from) {
         Ok(place) => place,
         Err(deny) => return turned_away(site, deny),
     };
-    match accept(site, door, request) {
-        Ok((upgrade, protocol, mut purpose)) => {
-            if let Purpose::Session(peer) = &mut purpose {
-                peer.address = place.as_ref().map(|place| place.commands().clone());
-            }
-            send_on(site.clone(), request, upgrade.deflate, (purpose, place));
-            accepted(&upgrade, protocol)
-        }
-        Err(refusal) => refused(&refusal),
+    let (upgrade, protocol, mut purpose) = match accept(site, door, request) {
+        Ok(accepted) => accepted,
+        Err(refusal) => return refused(&refusal),
+    };
+    if let Err(deny) = caller.enter(site) {
+        return turned_away(site, deny);
     }
+    let place = place.or_else(|| caller.take_place());
+    if let Purpose::Session(peer) = &mut purpose {
+        peer.address = place.as_ref().map(|place| place.commands().clone());
+        // Last: it is good once.
+        match ticket(site, request, Tickets::take) {
+            Ok(token) => peer.token = token.or(peer.token.take()),
+            Err(refusal) => return refused(&refusal),
+        }
+    }
+    send_on(site.clone(), request, upgrade.deflate, (purpose, place));
+    accepted(&upgrade, protocol)
 }
 
 /// The gate is shut: nothing else of the request is looked at.
 fn turned_away(site: &Site, deny: Deny) -> Response<Body> {
-    if let Some(left_out) = site.may_tell(Reason::Gate) {
-        tracing::warn!(reason = deny.message, left_out, "connections are turned away");
-    }
+    caller::tell(site, &deny.message);
     super::last(api::refuse_with(deny))
 }
 
@@ -158,7 +168,8 @@ fn accept(
             upgrade.deflate = upgrade.deflate.filter(|_| site.config().compression);
             let deflated = upgrade.deflate.is_some_and(Agreed::may_compress);
             let token = upgrade.bearer.clone().or_else(|| bearer(headers));
-            let token = ticket(site, request)?.or(token.map(|token| Secret(token.into_boxed_str())));
+            let token = token.map(|token| Secret(token.into_boxed_str()));
+            ticket(site, request, Tickets::look_at)?;
             let peer = Peer { form: Form::new(format, deflated), token, address: None };
             Ok((upgrade, protocol, Purpose::Session(peer)))
         }
@@ -191,15 +202,20 @@ fn refuse_token_in_url(request: &Request<Incoming>) -> Result<(), Refusal> {
     }
 }
 
-/// The token of a ticket in the URL, which is gone with it.
-fn ticket(site: &Site, request: &Request<Incoming>) -> Result<Option<Secret<Box<str>>>, Refusal> {
+/// What a ticket in the URL gives.
+fn ticket<T>(
+    site: &Site,
+    request: &Request<Incoming>,
+    look: impl FnOnce(&Tickets, &str, Now) -> Option<T>,
+) -> Result<Option<T>, Refusal> {
     let mut pairs = request.uri().query().unwrap_or_default().split('&');
     let Some(ticket) = pairs.find_map(|pair| pair.strip_prefix("ticket=")) else { return Ok(None) };
     let refused = || {
+        site.node.counters.refuse(ErrorCode::TokenInvalid);
         let words = "the ticket was used, or has ended, or never was one; fetch a new one by POST /ticket";
         (StatusCode::UNAUTHORIZED, words.to_owned())
     };
-    site.tickets.take(ticket, site.clock.now()).map(Some).ok_or_else(refused)
+    look(&site.tickets, ticket, site.clock.now()).map(Some).ok_or_else(refused)
 }
 
 /// The subprotocol to answer with. A token is none, and a browser ends a connection that answers with none of those it
@@ -272,7 +288,7 @@ fn send_on(
     site: Arc<Site>,
     request: &mut Request<Incoming>,
     deflate: Option<Agreed>,
-    (purpose, place): (Purpose, Option<AddressPart>),
+    (purpose, place): (Purpose, Option<Place>),
 ) {
     let upgrade = hyper::upgrade::on(request);
     tokio::spawn(async move {

@@ -73,13 +73,14 @@ pub(super) fn of(site: &Site) -> Vec<Family> {
     for shard in &site.shards {
         shard.gauge.add_to(&mut shards);
     }
-    let mut all = now(site, &shards);
+    let stored = site.disk.as_ref().map(|disk| disk.figures()).unwrap_or_default();
+    let mut all = now(site, &shards, &stored);
     all.extend(traffic(site, &shards));
     all.extend(trouble(site, &shards));
     all.extend(limits(site));
     all.extend(tls(site));
     all.extend(lengths(&shards));
-    all.extend(store(site));
+    all.extend(store(&stored));
     let words =
         vec![("version", env!("CARGO_PKG_VERSION").into()), ("mode", site.config().mode.as_str().into())];
     let help = "The build that runs, and how";
@@ -87,7 +88,7 @@ pub(super) fn of(site: &Site) -> Vec<Family> {
     all
 }
 
-fn now(site: &Site, shards: &Reading) -> Vec<Family> {
+fn now(site: &Site, shards: &Reading, store: &disk::Figures) -> Vec<Family> {
     let history = site.node.shared.history_bytes.load(Ordering::Relaxed) as u64;
     vec![
         gauge("everwire_connections", "WebSockets that are open, echoes included", site.connections() as f64),
@@ -123,7 +124,12 @@ fn now(site: &Site, shards: &Reading) -> Vec<Family> {
         gauge(
             "everwire_addresses",
             "Addresses that a connection comes from",
-            site.node.addresses.count() as f64,
+            site.gate.addresses().present() as f64,
+        ),
+        gauge(
+            "everwire_http_connections",
+            "Connections that are no WebSocket, or none yet",
+            f64::from(site.gate.addresses().waiting()),
         ),
         gauge(
             "everwire_revocations",
@@ -132,8 +138,8 @@ fn now(site: &Site, shards: &Reading) -> Vec<Family> {
         ),
         gauge(
             "everwire_message_ids",
-            "Message ids that are remembered in memory",
-            site.node.shared.message_ids.load(Ordering::Relaxed) as f64,
+            "Message ids that are remembered, by the store too",
+            site.node.shared.message_ids.load(Ordering::Relaxed) as f64 + number(store.message_ids),
         ),
     ]
 }
@@ -206,7 +212,11 @@ fn trouble(site: &Site, shards: &Reading) -> Vec<Family> {
             recoveries,
         ),
         sum("everwire_gaps", "Gaps that were told to subscribers", load(&node.gaps)),
-        sum("everwire_evictions", "Idle channels that were forgotten to make room", load(&node.evicted)),
+        sum(
+            "everwire_evictions",
+            "Idle channels that were forgotten to make room in memory",
+            load(&node.evicted),
+        ),
     ]
 }
 
@@ -215,6 +225,8 @@ fn limits(site: &Site) -> Vec<Family> {
     let node = &site.node.counters;
     let refused = vec![
         ("handshakes".into(), load(&site.gate.too_fast)),
+        ("address_handshakes".into(), load(&site.gate.too_fast_here)),
+        ("http".into(), load(&site.gate.full)),
         ("address".into(), load(&site.gate.crowded)),
         ("user".into(), load(&node.crowded_users)),
     ];
@@ -297,9 +309,8 @@ fn histogram(
 }
 
 /// Of the store; where history is in memory there is none, and all is 0.
-fn store(site: &Site) -> Vec<Family> {
-    let disk::Figures { bytes, segments, waiting, batches, syncs, sync_ns, refuses } =
-        site.disk.as_ref().map(|disk| disk.figures()).unwrap_or_default();
+fn store(figures: &disk::Figures) -> Vec<Family> {
+    let disk::Figures { bytes, segments, waiting, batches, syncs, sync_ns, refuses, given_up, .. } = *figures;
     vec![
         gauge(
             "everwire_store_bytes",
@@ -312,6 +323,11 @@ fn store(site: &Site) -> Vec<Family> {
             "everwire_store_refuses",
             "1 while publishes are refused because the store is full or fails, 0 otherwise",
             f64::from(u8::from(refuses)),
+        ),
+        counter(
+            "everwire_store_evictions",
+            "Channels without messages that the store forgot to make room",
+            number(given_up),
         ),
         counter("everwire_store_batches", "Batches that were written to the store", number(batches)),
         histogram(

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use everwire_engine::party::AddressPart;
 use everwire_engine::turn::Peer;
 use everwire_proto::ws::deflate::Agreed;
 use mio::Waker;
 use tokio::sync::watch;
 
 use super::gauge::Gauge;
+use crate::addresses::Place;
 use crate::drain::Plan;
 use crate::tls::Records;
 
@@ -41,8 +41,9 @@ pub struct Arrival {
     pub deflate: Option<Agreed>,
     /// What it is for.
     pub purpose: Purpose,
-    /// Its part of all connections from its address, as long as it has a socket; `None`: it has no address.
-    pub place: Option<AddressPart>,
+    /// Its place among all connections from its address, as long as it has a socket; `None`: nobody says from where it
+    /// comes.
+    pub place: Option<Place>,
 }
 
 /// One shard's door. The front pushes, the shard takes once a turn. What waits here is bounded by the descriptors that

@@ -102,13 +102,20 @@ fn messages(
                 Flow::Stop
             }
             Ok(Some(Event::Ping(bytes))) => {
-                let mut pong = Vec::with_capacity(bytes.len() + 2);
-                ws::write_frame(&mut pong, Opcode::Pong, bytes);
-                turn.raw(slot, &pong);
-                socket.pongs = if socket.blocked { socket.pongs + 1 } else { 0 };
-                if is_held(socket) { Flow::Hold } else { Flow::Continue }
+                let flow = turn.control(slot, now);
+                if flow != Flow::Stop {
+                    let mut pong = Vec::with_capacity(bytes.len() + 2);
+                    ws::write_frame(&mut pong, Opcode::Pong, bytes);
+                    turn.raw(slot, &pong);
+                    socket.pongs = if socket.blocked { socket.pongs + 1 } else { 0 };
+                }
+                if flow == Flow::Continue && is_held(socket) {
+                    // It takes nothing and goes on pinging: the kernel's report lets it go, not the turn.
+                    break;
+                }
+                flow
             }
-            Ok(Some(Event::Pong(_))) => Flow::Continue,
+            Ok(Some(Event::Pong(_))) => turn.control(slot, now),
             Ok(Some(Event::Close(close))) => {
                 turn.peer_closed(slot, close.map(|(code, _)| code), now);
                 Flow::Stop
@@ -123,8 +130,7 @@ fn messages(
             Flow::Continue if !turn.is_full() => {}
             Flow::Continue => break,
             Flow::Hold => {
-                // A socket that only pings too much is let go by the kernel's report, not by the turn.
-                socket.held = !(socket.blocked && socket.pongs >= PONGS);
+                socket.held = true;
                 break;
             }
             Flow::Stop => {

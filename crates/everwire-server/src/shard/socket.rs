@@ -6,7 +6,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use everwire_engine::hub::{Carrier, Sent};
-use everwire_engine::party::AddressPart;
 use everwire_proto::ws::Decoder;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
@@ -14,6 +13,7 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use super::echo::Echo;
 use super::intake::Intake;
 use super::seal::{Drained, Seal};
+use crate::addresses::Place;
 
 /// The slot in which the node listens to itself; the first that [`Sockets::next_slot`] gives.
 const LOOPBACK: u32 = 0;
@@ -82,8 +82,8 @@ pub(super) struct State {
     pub(super) at_end: bool,
     /// Pongs given to the turn while the socket was blocked.
     pub(super) pongs: u16,
-    /// Its part of all connections from its address; given back with the socket.
-    pub(super) place: Option<AddressPart>,
+    /// Its place among all connections from its address; given back with the socket.
+    pub(super) place: Option<Place>,
 }
 
 /// What a read brought.

@@ -68,12 +68,12 @@ fn more_connections_than_descriptors() {
     witness.sees_a_round();
     let before = server.descriptors();
     for _ in 0..2 {
-        let mut wires: Vec<_> = (0..300).map(|_| Wire::dial(server.addr)).collect();
         let (mut taken, mut refused) = (Vec::new(), 0);
-        for mut wire in wires.drain(..) {
-            if wire.raw(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        for _ in 0..300 {
+            let mut wire = Wire::dial(server.addr);
+            if wire.raw(format!("{}\r\n", crate::wire::upgrade_lines("/echo")).as_bytes())
                 && wire.has_head()
-                && wire.status() == "200"
+                && wire.status() == "101"
             {
                 taken.push(wire);
                 continue;
@@ -105,5 +105,25 @@ fn more_connections_than_descriptors() {
     }
     assert!(server.log().contains("no descriptor for another connection"), "{}", server.log());
     assert!(server.log().lines().count() < 20, "the log is flooded: {}", server.log());
+    witness.dismiss();
+}
+
+/// What says nothing may not take the descriptors of those who do.
+#[test]
+fn more_silent_connections_than_descriptors() {
+    let siege = Siege { times: "handshake = \"1m\"", ..Siege::default() };
+    let server = crate::process::Process::serve_with_descriptors(&siege.config(), 100);
+    let witness = Witness::call(server.addr, true);
+    witness.sees_a_round();
+    let silent: Vec<_> = (0..300).map(|_| Wire::dial(server.addr)).collect();
+    for _ in 0..10 {
+        let mut fresh = Wire::dial_from([0, 2], server.addr);
+        fresh.raw(format!("{}\r\n", crate::wire::upgrade_lines("/ws")).as_bytes());
+        fresh.read_head();
+        assert_eq!(fresh.status(), "101");
+    }
+    witness.sees_a_round();
+    assert!(!server.log().contains("no descriptor"), "{}", server.log());
+    drop(silent);
     witness.dismiss();
 }

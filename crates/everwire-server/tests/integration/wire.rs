@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use everwire_proto::ws::{Opcode, write_masked_frame};
+use socket2::{Domain, Socket, Type};
 
 /// Nothing here takes so long unless something is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -70,7 +71,18 @@ pub fn end_by_reset(stream: &TcpStream) {
 
 impl Wire {
     pub fn dial(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).unwrap();
+        Self::over(TcpStream::connect(addr).unwrap())
+    }
+
+    /// From another address of this machine: 127.0.`network`.`host`.
+    pub fn dial_from([network, host]: [u8; 2], addr: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, network, host], 0)).into()).unwrap();
+        socket.connect(&addr.into()).unwrap();
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();

@@ -112,6 +112,16 @@ impl World {
         self.running().site.connections()
     }
 
+    /// Connections that are no WebSocket.
+    pub fn waiting(&self) -> u32 {
+        self.running().site.gate.addresses().waiting()
+    }
+
+    /// Addresses that have a connection.
+    pub fn addresses(&self) -> usize {
+        self.running().site.gate.addresses().present()
+    }
+
     /// Connections that were ended because they did not read.
     pub fn ended_as_slow(&self) -> u64 {
         self.running().site.node.counters.slow.load(std::sync::atomic::Ordering::Relaxed)
