@@ -121,7 +121,7 @@ fn log_to_stderr(format: Option<LogFormat>, settings: &LogSettings) {
     };
     log::begin(format.unwrap_or(settings.format), filter);
     if let Some(fault) = unread {
-        tracing::warn!(fault, instead = level, "EVERWIRE_LOG can't be read");
+        tracing::warn!(instead = level, "EVERWIRE_LOG can't be read: {fault}");
     }
 }
 
