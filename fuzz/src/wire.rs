@@ -3,7 +3,7 @@
 use everwire_proto::api::{self, Verb};
 use everwire_proto::command::{Command, Refusal, Request};
 use everwire_proto::ids::{ClientId, Epoch, SessionKey, is_wire_id};
-use everwire_proto::payload::Data;
+use everwire_proto::payload::{Data, MOST_DEPTH};
 use everwire_proto::ws::{Decoder, Event, Inflater, Limits, Violation, deflate, handshake, origin};
 use everwire_proto::{json, msgpack, transcode};
 
@@ -311,7 +311,7 @@ fn round_msgpack(packed: &[u8]) {
 /// The value as the payload of a command, if it is taken.
 fn taken_as_json(value: &[u8]) -> Option<Vec<u8>> {
     let frame = [&br#"{"type":"call","method":"m","data":"#[..], value, b"}"].concat();
-    match json::decode(&frame) {
+    match json::decode_within(&frame, MOST_DEPTH) {
         Ok(Request { command: Command::Call { data: Data::Json(text), .. }, .. }) => Some(text.to_vec()),
         _ => None,
     }
@@ -319,7 +319,7 @@ fn taken_as_json(value: &[u8]) -> Option<Vec<u8>> {
 
 fn taken_as_msgpack(value: &[u8]) -> Option<Vec<u8>> {
     let frame = [&b"\x83\xa4type\xa4call\xa6method\xa1m\xa4data"[..], value].concat();
-    match msgpack::decode(&frame) {
+    match msgpack::decode_within(&frame, MOST_DEPTH) {
         Ok(Request { command: Command::Call { data: Data::MsgPack(packed), .. }, .. }) => {
             Some(packed.to_vec())
         }
