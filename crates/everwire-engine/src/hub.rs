@@ -9,8 +9,10 @@ mod counts;
 mod cursor;
 mod flush;
 mod listener;
+mod outboxes;
 mod pace;
 mod room;
+mod walk;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

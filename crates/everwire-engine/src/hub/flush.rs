@@ -4,14 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use everwire_proto::position::Position;
-use everwire_proto::reply::Outgoing;
 
 use super::batch::{Batch, Rest};
-use super::listener::{Listener, Overflow, OwnPart};
+use super::listener::Listener;
 use super::{Hub, PAGE_BYTES};
-use crate::channel::OnSlow;
 use crate::entry::{Entry, Form};
-use crate::inbox::HubKey;
 use crate::outbox::Class;
 use crate::plant::{Bug, planted};
 use crate::time::Now;
@@ -24,6 +21,9 @@ const BATCH_PARTS: usize = 64 * 1024;
 
 /// Bytes that were said and not sent yet, and are moved where each connection's own wait if more was sent already.
 const SAID_KEPT: usize = 4 << 20;
+
+pub(super) const FORMS: [Form; Form::COUNT] =
+    [Form::Json, Form::JsonDeflated, Form::MsgPack, Form::MsgPackDeflated];
 
 /// Batches that are kept to be used again.
 const SPARE: usize = 64;
@@ -182,7 +182,7 @@ impl Hub {
     }
 
     /// A batch that is done is used for another one.
-    fn put_away(&mut self, mut batch: Box<Batch>) {
+    pub(super) fn put_away(&mut self, mut batch: Box<Batch>) {
         if self.spare.len() < SPARE {
             batch.reset();
             self.spare.push(batch);
@@ -425,7 +425,7 @@ impl Hub {
     }
 
     /// Keeps what can't be read again of a batch; the rest is read from the window later.
-    fn keep_rest(&mut self, slot: u32, room: u32, rest: Rest) {
+    pub(super) fn keep_rest(&mut self, slot: u32, room: u32, rest: Rest) {
         let key = self.key(room);
         self.figures.frames += rest.whole;
         if !planted(Bug::LoseTail) {
@@ -439,7 +439,7 @@ impl Hub {
         }
     }
 
-    fn block(&mut self, slot: u32, now: Now, taken: usize) {
+    pub(super) fn block(&mut self, slot: u32, now: Now, taken: usize) {
         let hot = &mut self.hot[slot as usize];
         hot.blocked = true;
         hot.ready = false;
@@ -449,248 +449,4 @@ impl Hub {
             listener.stalled_since_ms = now.mono_ms;
         }
     }
-
-    fn advance_outbox(&mut self, slot: u32, taken: usize) {
-        let Some(listener) = self.listener(slot) else { return };
-        if let Some(outbox) = &mut listener.outbox {
-            outbox.advance(taken);
-            self.figures.outbox_bytes -= taken as u64;
-        }
-        self.tidy_outbox(slot);
-    }
-
-    /// An outbox in which nothing waits is no outbox.
-    pub(super) fn tidy_outbox(&mut self, slot: u32) {
-        let Some(listener) = self.listener(slot) else { return };
-        if listener.outbox.as_ref().is_some_and(|outbox| outbox.is_empty()) {
-            listener.outbox = None;
-            listener.stalled_since_ms = 0;
-            self.hot[slot as usize].waiting = false;
-        }
-    }
-
-    /// Puts bytes into a connection's outbox, and keeps its limit.
-    pub(super) fn queue(&mut self, slot: u32, bytes: Bytes, class: Class) {
-        if bytes.is_empty() {
-            return;
-        }
-        let bypass = planted(Bug::StashBypass) && !self.hot[slot as usize].blocked;
-        let limit = if bypass { usize::MAX } else { self.outbox_bytes };
-        let Some(listener) = self.listener(slot) else { return };
-        let added = bytes.len() as u64;
-        listener.outbox.get_or_insert_default().push(bytes, class);
-        self.hot[slot as usize].waiting = true;
-        self.figures.frames += 1;
-        self.figures.outbox_bytes += added;
-        self.shrink_outbox(slot, limit);
-    }
-
-    /// Leaves out of an outbox what may be left out until `limit` holds, and tells of it.
-    fn shrink_outbox(&mut self, slot: u32, limit: usize) {
-        let Some(outbox) = self.listener(slot).and_then(|l| l.outbox.as_mut()) else { return };
-        let before = outbox.bytes();
-        let left = outbox.shrink(limit);
-        let bytes = outbox.bytes();
-        let figures = &mut self.figures;
-        figures.outbox_bytes -= (before - bytes) as u64;
-        figures.left_out_volatile += left.volatile.len() as u64;
-        figures.left_out_presence += left.presence.len() as u64;
-        for key in left.volatile {
-            self.tell_left_out(slot, key, |hub, cell| {
-                if cell.options().on_slow == OnSlow::Close {
-                    hub.overflowed.push(Overflow { slot, bytes });
-                } else {
-                    hub.say_volatile_gap(slot, cell);
-                }
-            });
-        }
-        for key in left.presence {
-            if planted(Bug::NoPresenceReset) {
-                continue;
-            }
-            self.tell_left_out(slot, key, |hub, cell| {
-                let version = cell.presence_summary().version;
-                hub.say(slot, None, &Outgoing::PresenceReset { channel: cell.name.as_str(), version });
-            });
-        }
-        if left.overflow {
-            self.overflowed.push(Overflow { slot, bytes });
-        }
-        self.tidy_outbox(slot);
-    }
-
-    /// The outboxes of full sockets with their bytes, the largest first. Where the socket is not full, only its turn has
-    /// not come.
-    pub fn outboxes(&self) -> Vec<(usize, u32)> {
-        let waiting = (0u32..).zip(&self.hot).filter(|(_, hot)| hot.waiting && hot.blocked);
-        let mut all: Vec<_> = waiting.map(|(slot, _)| (self.waiting_bytes(slot), slot)).collect();
-        all.sort_unstable_by(|a, b| b.cmp(a));
-        all
-    }
-
-    /// All outboxes together hold too much: this one gives half of what it has, or its connection ends. How many bytes
-    /// that frees.
-    pub fn relieve(&mut self, slot: u32) -> usize {
-        let before = self.waiting_bytes(slot);
-        self.shrink_outbox(slot, before / 2);
-        let ends = self.overflowed.last().is_some_and(|overflow| overflow.slot == slot);
-        if ends { before } else { before.saturating_sub(self.waiting_bytes(slot)) }
-    }
-
-    fn tell_left_out(&mut self, slot: u32, key: HubKey, tell: impl FnOnce(&mut Self, &crate::channel::Cell)) {
-        // Said before `unsubscribed` and left out after it: nothing of the channel follows any more.
-        let Some(cell) = self.cell(key).filter(|_| self.is_subscribed(slot, key)) else { return };
-        // What is said now goes into the outbox, also where the socket is not full and only its turn has not come.
-        let blocked = std::mem::replace(&mut self.hot[slot as usize].blocked, true);
-        tell(self, &cell);
-        self.hot[slot as usize].blocked = blocked || planted(Bug::StuckBlocked);
-    }
-
-    /// Moves what was said and not sent into the outbox.
-    fn stash_own(&mut self, slot: u32) {
-        let hot = &mut self.hot[slot as usize];
-        let mut next = hot.own_first;
-        (hot.own_first, hot.own_last) = (u32::MAX, u32::MAX);
-        while let Some(OwnPart { said, next: then, class, .. }) = self.own_parts.get(next as usize).cloned() {
-            self.said_bytes -= said.len();
-            let bytes = said.keep(&self.own);
-            self.queue(slot, bytes, class);
-            next = then;
-        }
-    }
-
-    /// Goes on with the batches: plain subscribers are sent them as they are. Rooms that the budget does not reach are
-    /// not looked at: there may be as many as channels.
-    fn walk(&mut self, carrier: &mut impl Carrier, now: Now, budget: &mut usize) {
-        while *budget > 0
-            && let Some(index) = self.walking.pop_front()
-        {
-            for form in FORMS {
-                // life 8/9: plain subscribers get the batch itself.
-                self.walk_form(index, form, carrier, now, budget);
-            }
-            let Some(room) = self.rooms[index as usize].as_deref() else { continue };
-            let batch = room.batch.as_deref();
-            if batch.is_some_and(|b| !b.is_done()) {
-                // It goes on where it stopped: the budget is used up.
-                self.walking.push_front(index);
-            } else {
-                self.figures.fanout.count(batch.map_or(0, |b| b.age_ms(now)));
-                self.end_batch(index);
-            }
-        }
-    }
-
-    /// A room's batch is over, and the next one may open.
-    fn end_batch(&mut self, index: u32) {
-        let Some(room) = self.rooms[index as usize].as_deref_mut() else { return };
-        let batch = room.batch.take();
-        if !room.pending.is_empty() {
-            self.dirty.push(index);
-        }
-        if let Some(batch) = batch {
-            self.put_away(batch);
-        }
-    }
-
-    fn walk_form(
-        &mut self,
-        index: u32,
-        form: Form,
-        carrier: &mut impl Carrier,
-        now: Now,
-        budget: &mut usize,
-    ) {
-        let at = form.index();
-        let batch = self.rooms[index as usize].as_ref().and_then(|r| r.batch.as_ref());
-        if batch.is_none_or(|b| b.left[at] == 0) {
-            // A form that nobody reads is not made.
-            return;
-        }
-        let Some(mut room) = self.rooms[index as usize].take() else { return };
-        let Some(mut batch) = room.batch.take() else {
-            self.rooms[index as usize] = Some(room);
-            return;
-        };
-        batch.prepare(form, &mut self.deflater);
-        let bytes = batch.bytes(form);
-        let mut short = Vec::new();
-        let list = room.plain(form);
-        let mut left = batch.left[at];
-        let mut whole = 0;
-        while left > 0 && *budget > 0 {
-            left -= 1;
-            let slot = list[left];
-            let hot = &self.hot[slot as usize];
-            if hot.joined >= batch.turn {
-                continue;
-            }
-            if hot.blocked || hot.waiting {
-                short.push((slot, None));
-                continue;
-            }
-            *budget -= 1;
-            let sent = carrier.send(slot, bytes);
-            if sent == Sent::Bytes(bytes.len()) {
-                whole += 1;
-            } else {
-                short.push((slot, Some(sent)));
-            }
-        }
-        self.figures.frames += whole * batch.entries.len() as u64;
-        batch.left[at] = left;
-        room.batch = Some(batch);
-        self.rooms[index as usize] = Some(room);
-        for (slot, sent) in short {
-            self.walk_short(index, slot, form, sent, now);
-        }
-    }
-
-    /// A plain subscriber took less than the whole batch; `None`: it was offered nothing, as something waits already.
-    fn walk_short(&mut self, index: u32, slot: u32, form: Form, sent: Option<Sent>, now: Now) {
-        let taken = match sent {
-            Some(Sent::Bytes(taken)) => taken,
-            Some(Sent::Gone) | None => 0,
-        };
-        if sent.is_some() {
-            self.block(slot, now, taken);
-        }
-        let rest =
-            self.rooms[index as usize].as_ref().and_then(|r| r.batch.as_ref()).map(|b| b.rest(form, taken));
-        if let Some(rest) = rest {
-            self.keep_rest(slot, index, rest);
-        }
-        if !self.hot[slot as usize].blocked {
-            // What was put behind its outbox has no other turn to wait for.
-            self.make_ready(slot);
-        }
-    }
-
-    /// Ends a batch before everybody was sent it; the others read the window, and keep what can't be read there.
-    pub(super) fn close_batch(&mut self, index: u32) {
-        for form in FORMS {
-            let Some(room) = self.rooms[index as usize].as_deref_mut() else { return };
-            let Some(batch) = &room.batch else { return };
-            let turn = batch.turn;
-            let mut unsent = room.plain(form)[..batch.left[form.index()]].to_vec();
-            unsent.retain(|slot| self.hot[*slot as usize].joined < turn);
-            if unsent.is_empty() {
-                continue;
-            }
-            let Some(batch) = &mut room.batch else { return };
-            batch.prepare(form, &mut self.deflater);
-            let mut rest = batch.rest(form, 0);
-            if planted(Bug::BatchForgetsVolatile) {
-                rest.volatile.clear();
-            }
-            for slot in unsent {
-                self.keep_rest(slot, index, rest.clone());
-                self.make_ready(slot);
-            }
-        }
-        self.end_batch(index);
-        self.walking.retain(|i| *i != index);
-    }
 }
-
-const FORMS: [Form; Form::COUNT] = [Form::Json, Form::JsonDeflated, Form::MsgPack, Form::MsgPackDeflated];

@@ -131,7 +131,10 @@ mod tests {
             ),
             ("[api]\nsecret = \"c\"\n", "a key of [[tokens.keys]]; is its line [[tokens.keys]] still"),
             ("[tls]\nuser_channels = true\n", "a key of [namespaces.<name>]; is its line"),
-            ("[times]\nchannels = 5\n", "a key of [[api_keys]] or [limits] or [node]; is that line still a comment?"),
+            (
+                "[times]\nchannels = 5\n",
+                "a key of [[api_keys]] or [limits] or [node]; is that line still a comment?",
+            ),
             ("[history]\necho = true\n", "echo stands above the first line in brackets"),
             ("port = 8080\n", "f:1: port: unknown key; write listen = [\"localhost:8080\"]"),
             ("bind = \"x\"\n", "write listen = ["),
