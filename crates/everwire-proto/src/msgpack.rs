@@ -19,7 +19,7 @@ pub fn decode(frame: &[u8]) -> Result<Request<'_>, Refusal> {
     decode_within(frame, DEPTH)
 }
 
-/// The same, with values that may be so deep; at most [`MOST_DEPTH`](crate::payload::MOST_DEPTH).
+/// The same, with values that may be so deep; at most [`MOST_DEPTH`].
 ///
 /// # Errors
 /// As above.

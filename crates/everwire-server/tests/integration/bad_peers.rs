@@ -19,7 +19,6 @@ const SHORT: Siege = Siege {
     limits: "",
     times: "handshake = \"300ms\"\nbody = \"300ms\"\nconnect = \"300ms\"",
     grown_kb: 24 * 1024,
-    sizing: 1,
     sessions: true,
 };
 
@@ -146,8 +145,6 @@ const IMPATIENT: Siege = Siege {
     limits: "",
     times: "stalled = \"1500ms\"\nheartbeat = \"1s\"\nheartbeat_grace = \"1m\"",
     grown_kb: 24 * 1024,
-    // Each shard has buffers, and the first two attacks may meet one each.
-    sizing: 2,
     sessions: true,
 };
 

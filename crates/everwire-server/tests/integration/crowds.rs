@@ -14,37 +14,32 @@ use crate::world::until;
 fn three_thousand_resets_at_once() {
     everwire_server::descriptors::raise();
     // No session can be resumed and no member has a grace, so that nothing may stay.
-    Siege {
-        times: "presence_grace = \"0s\"\nresume = \"0s\"",
-        grown_kb: 48 * 1024,
-        sizing: 3,
-        ..Siege::default()
-    }
-    .withstands(|server| {
-        let mut wires = Vec::new();
-        let mut peers = Vec::new();
-        for i in 0..3_000 {
-            match i % 3 {
-                0 => {
-                    let mut wire = Wire::dial(server.addr);
-                    wire.raw(&b"GET /ws HTTP/1.1\r\nHost: x\r\n"[..i % 27]);
-                    wires.push(wire);
-                }
-                1 => peers.push(Peer::open(server.addr, "/echo/raw")),
-                _ => {
-                    let mut peer = Peer::open(server.addr, "/ws");
-                    // A few watch, or each would be told of a thousand others.
-                    let subscribe =
-                        json!({ "type": "subscribe", "channel": "room", "presence": i % 100 == 2 });
-                    peer.text(&subscribe.to_string());
-                    peer.raw(&[0x81, 0xfe, 0xff]);
-                    peers.push(peer);
+    Siege { times: "presence_grace = \"0s\"\nresume = \"0s\"", grown_kb: 48 * 1024, ..Siege::default() }
+        .withstands(|server| {
+            let mut wires = Vec::new();
+            let mut peers = Vec::new();
+            for i in 0..3_000 {
+                match i % 3 {
+                    0 => {
+                        let mut wire = Wire::dial(server.addr);
+                        wire.raw(&b"GET /ws HTTP/1.1\r\nHost: x\r\n"[..i % 27]);
+                        wires.push(wire);
+                    }
+                    1 => peers.push(Peer::open(server.addr, "/echo/raw")),
+                    _ => {
+                        let mut peer = Peer::open(server.addr, "/ws");
+                        // A few watch, or each would be told of a thousand others.
+                        let subscribe =
+                            json!({ "type": "subscribe", "channel": "room", "presence": i % 100 == 2 });
+                        peer.text(&subscribe.to_string());
+                        peer.raw(&[0x81, 0xfe, 0xff]);
+                        peers.push(peer);
+                    }
                 }
             }
-        }
-        wires.into_iter().for_each(Wire::reset);
-        peers.into_iter().for_each(Peer::reset);
-    });
+            wires.into_iter().for_each(Wire::reset);
+            peers.into_iter().for_each(Peer::reset);
+        });
 }
 
 #[test]
