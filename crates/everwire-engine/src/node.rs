@@ -205,7 +205,7 @@ pub struct Node {
     /// Counters.
     pub counters: Counters,
     /// Users that have a connection.
-    pub users: Arc<Parties<Arc<str>>>,
+    pub users: Arc<Parties>,
     /// What the outboxes of all shards hold.
     pub outboxes: Outboxes,
     stripes: Vec<Mutex<Stripe>>,

@@ -4,7 +4,6 @@
 //! so the table has never more entries than there are connections.
 
 use std::fmt;
-use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::hashes::NamedMap;
@@ -19,15 +18,9 @@ struct Party {
     commands: Arc<SharedBucket>,
 }
 
-/// The parties of one kind, by name.
-#[derive(Debug)]
-pub struct Parties<K>(Mutex<NamedMap<K, Party>>);
-
-impl<K> Default for Parties<K> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
+/// All parties, by user.
+#[derive(Debug, Default)]
+pub struct Parties(Mutex<NamedMap<Arc<str>, Party>>);
 
 /// A party has as many connections as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,37 +30,35 @@ pub struct Crowded {
 }
 
 /// One connection's part.
-pub struct Part<K: Hash + Eq> {
-    key: K,
-    of: Arc<Parties<K>>,
+pub struct Part {
+    user: Arc<str>,
+    of: Arc<Parties>,
     commands: Arc<SharedBucket>,
 }
 
-impl<K: Hash + Eq + Clone> Parties<K> {
+impl Parties {
     /// One more connection.
     ///
     /// # Errors
     /// [`Crowded`]: there are `most` already.
-    pub fn join(self: &Arc<Self>, key: &K, most: u32) -> Result<Part<K>, Crowded> {
+    pub fn join(self: &Arc<Self>, user: &Arc<str>, most: u32) -> Result<Part, Crowded> {
         let mut parties = self.lock();
-        let party = match parties.get_mut(key) {
+        let party = match parties.get_mut(user) {
             Some(party) => party,
-            None => parties.entry(key.clone()).or_default(),
+            None => parties.entry(user.clone()).or_default(),
         };
         if party.connections >= most {
             // Where not even one is allowed, the look-up has just made it.
             if party.connections == 0 {
-                parties.remove(key);
+                parties.remove(user);
             }
             return Err(Crowded { most });
         }
         party.connections += 1;
-        Ok(Part { key: key.clone(), of: self.clone(), commands: party.commands.clone() })
+        Ok(Part { user: user.clone(), of: self.clone(), commands: party.commands.clone() })
     }
-}
 
-impl<K> Parties<K> {
-    fn lock(&self) -> MutexGuard<'_, NamedMap<K, Party>> {
+    fn lock(&self) -> MutexGuard<'_, NamedMap<Arc<str>, Party>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -77,20 +68,20 @@ impl<K> Parties<K> {
     }
 }
 
-impl<K: Hash + Eq> Part<K> {
+impl Part {
     /// The bucket of all connections of the party.
     pub fn commands(&self) -> &Arc<SharedBucket> {
         &self.commands
     }
 }
 
-impl<K: Hash + Eq> Drop for Part<K> {
+impl Drop for Part {
     fn drop(&mut self) {
         let mut parties = self.of.lock();
-        let Some(party) = parties.get_mut(&self.key) else { return };
+        let Some(party) = parties.get_mut(&self.user) else { return };
         party.connections -= 1;
         if party.connections == 0 {
-            parties.remove(&self.key);
+            parties.remove(&self.user);
             if parties.capacity() > KEPT && parties.len() < parties.capacity() / 8 {
                 let room = KEPT.max(parties.len() * 2);
                 parties.shrink_to(room);
@@ -99,9 +90,9 @@ impl<K: Hash + Eq> Drop for Part<K> {
     }
 }
 
-impl<K: Hash + Eq> fmt::Debug for Part<K> {
+impl fmt::Debug for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The key is somebody's name or address.
+        // Users stand in no log.
         f.debug_struct("Part").finish_non_exhaustive()
     }
 }
@@ -113,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_party_is_bounded_and_goes_with_its_last_part() {
-        let parties: Arc<Parties<Arc<str>>> = Arc::default();
+        let parties: Arc<Parties> = Arc::default();
         let (ann, bob) = ("ann".into(), "bob".into());
         let first = parties.join(&ann, 2).unwrap();
         let second = parties.join(&ann, 2).unwrap();
@@ -132,8 +123,8 @@ mod tests {
 
     #[test]
     fn the_debt_of_one_is_the_wait_of_the_other() {
-        let parties: Arc<Parties<u128>> = Arc::default();
-        let [first, second] = [0; 2].map(|_| parties.join(&7, 10).unwrap());
+        let parties: Arc<Parties> = Arc::default();
+        let [first, second] = [0; 2].map(|_| parties.join(&"ann".into(), 10).unwrap());
         let now = Now { mono_ms: 1_000, unix_ms: 0 };
         assert_eq!(first.commands().take(now, 10, 1, 2_000), Ok(0));
         assert_eq!(second.commands().take(now, 10, 1, 2_000), Ok(100));
@@ -141,8 +132,9 @@ mod tests {
 
     #[test]
     fn a_table_that_was_large_gives_its_room_back() {
-        let parties: Arc<Parties<u128>> = Arc::default();
-        let parts: Vec<_> = (0..50_000).map(|key| parties.join(&key, 1).unwrap()).collect();
+        let parties: Arc<Parties> = Arc::default();
+        let parts: Vec<_> =
+            (0..50_000).map(|n: u32| parties.join(&n.to_string().into(), 1).unwrap()).collect();
         assert!(parties.lock().capacity() >= 50_000);
         drop(parts);
         assert!(parties.lock().capacity() < 10 * KEPT);

@@ -119,7 +119,7 @@ pub struct Session {
     /// The bucket of publishes, where fewer of them are allowed than of commands.
     publishes: Bucket,
     /// Its part of all connections of its user, from `connect` to its end.
-    pub party: Option<Part<Arc<str>>>,
+    pub party: Option<Part>,
     /// The bucket of all connections from its address.
     pub address: Option<Arc<SharedBucket>>,
     /// Itself as a sender, from its first publication on.

@@ -107,10 +107,8 @@ impl Records {
             })
         };
         let outcome = outcome.and_then(|()| self.check_length());
-        if self.ended || outcome.is_err() {
-            // What stands behind the last word is ignored (RFC 8446 6.1).
-            self.came = Vec::new();
-        } else if self.came.is_empty() && self.came.capacity() > 0 {
+        // What stands behind the last word is ignored (RFC 8446 6.1), and an empty buffer is given back.
+        if self.ended || outcome.is_err() || self.came.is_empty() {
             self.came = Vec::new();
         }
         outcome.inspect_err(|_| self.fail())

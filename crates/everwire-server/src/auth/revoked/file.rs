@@ -71,10 +71,14 @@ impl Journal {
     pub(super) fn read(&self) -> Result<Vec<Entry>, RevokedError> {
         let path = self.path();
         let mut bytes = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));
+        let read = File::open(&path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes));
         match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(RevokedError::Read(path, error)),
+            // Its end would be passed over, and with it who was revoked last.
+            Ok(length) if length as u64 > MOST_BYTES => {
+                Err(RevokedError::Read(path, io::ErrorKind::FileTooLarge.into()))
+            }
             Ok(_) => entries(&bytes).map_err(|line| RevokedError::Damaged(path, line)),
         }
     }
