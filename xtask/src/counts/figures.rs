@@ -66,7 +66,7 @@ impl Figures {
             let Cost { instructions, blocks, bytes } = cost;
             let _ = write!(
                 text,
-                "\n[{job}]\ninstructions = {instructions:.1}\nblocks = {blocks:.3}\nbytes = {bytes:.1}\n"
+                "\n[{job}]\ninstructions = {instructions:.1}\nblocks = {blocks:.3}\nbytes = {bytes:.3}\n"
             );
         }
         text
@@ -158,7 +158,7 @@ mod tests {
 
     fn figures(built: &str, jobs: &[(&str, f64, f64)]) -> Figures {
         let cost = |(job, instructions, blocks): &(&str, f64, f64)| {
-            ((*job).to_owned(), Cost { instructions: *instructions, blocks: *blocks, bytes: 10.0 })
+            ((*job).to_owned(), Cost { instructions: *instructions, blocks: *blocks, bytes: 0.543 })
         };
         Figures { built: built.to_owned(), costs: jobs.iter().map(cost).collect() }
     }
