@@ -266,11 +266,15 @@ impl Hub {
         self.room(key).map(|room| room.cell.clone())
     }
 
-    /// All rooms.
-    pub fn keys(&self) -> Vec<HubKey> {
-        let mut keys: Vec<_> = self.by_name.values().map(|index| self.key(*index)).collect();
-        keys.sort_unstable_by_key(|key| key.index);
-        keys
+    /// Rooms stand below this place.
+    pub fn room_places(&self) -> u32 {
+        u32::try_from(self.rooms.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The room at a place, and its channel.
+    pub fn room_at(&self, index: u32) -> Option<(HubKey, Arc<Cell>)> {
+        let room = self.rooms.get(index as usize)?.as_ref()?;
+        Some((self.key(index), room.cell.clone()))
     }
 
     /// The subscribers of a room.
@@ -473,6 +477,7 @@ impl Hub {
         let lost = room.pending.iter().any(|e| e.position.is_none());
         room.pending.clear();
         room.pending_bytes = 0;
+        self.figures.collapsed += 1;
         if let Some((next_seq, top)) = top {
             self.fall_behind(key, next_seq, top);
         }

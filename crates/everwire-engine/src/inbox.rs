@@ -83,7 +83,10 @@ pub enum Item {
     /// The channel's link to its broker stands: waiting subscribers can be answered.
     Live(HubKey),
     /// The node has other settings.
-    Changed,
+    Changed {
+        /// For channels too.
+        rooms: bool,
+    },
     /// The broker refused the channel: waiting subscribers are told.
     Failed(HubKey),
     /// Presence events were left out because the inbox was full: tell those who want them.

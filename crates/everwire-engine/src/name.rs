@@ -4,6 +4,9 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+/// The channel by which a node listens to itself. No client can name it: it is no good name.
+const LOOPBACK: &str = "\u{1}loopback";
+
 /// A checked channel name: 1..255 bytes of UTF-8 without control characters or white space. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName(Arc<str>);
@@ -55,9 +58,14 @@ impl ChannelName {
         }
     }
 
-    /// The channel by which a node listens to itself. No client can name it: what it is called is no good name.
+    /// The channel by which a node listens to itself.
     pub(crate) fn loopback() -> Self {
-        Self("\u{1}loopback".into())
+        Self(LOOPBACK.into())
+    }
+
+    /// Whether it is the channel by which a node listens to itself, which is in no namespace.
+    pub(crate) fn is_loopback(&self) -> bool {
+        &*self.0 == LOOPBACK
     }
 
     /// The name.

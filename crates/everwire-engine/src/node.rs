@@ -252,12 +252,18 @@ impl Node {
     /// Other settings hold from now on: in each channel at once, in each shard, and for its subscribers, from its next turn.
     pub fn change(&self, settings: Settings, now: Now) {
         let settings = Arc::new(settings);
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings.clone();
-        for stripe in &self.stripes {
-            self.change_cells(stripe, &settings.namespaces, now);
+        let before = std::mem::replace(
+            &mut *self.settings.write().unwrap_or_else(PoisonError::into_inner),
+            settings.clone(),
+        );
+        let rooms = before.namespaces != settings.namespaces;
+        if rooms {
+            for stripe in &self.stripes {
+                self.change_cells(stripe, &settings.namespaces, now);
+            }
         }
         for inbox in &self.shared.inboxes {
-            inbox.push(Item::Changed);
+            inbox.push(Item::Changed { rooms });
         }
     }
 

@@ -36,6 +36,7 @@ pub use self::loopback::Loopback;
 pub use crate::hub::{Carrier, Figures, Sent};
 
 use self::answers::Pending;
+use self::changed::Change;
 use self::ends::Leave;
 use self::subscriptions::Joining;
 use self::wheel::Wheel;
@@ -168,6 +169,8 @@ pub struct Turn {
     next_ask: u64,
     last: Option<Last>,
     joining: FxHashMap<HubKey, Vec<Joining>>,
+    /// Settings that some rooms have not followed yet.
+    changing: VecDeque<Change>,
     leaves: BinaryHeap<Leave>,
     paused: BinaryHeap<Reverse<(u64, u32, u32)>>,
     held: Vec<u32>,
@@ -208,6 +211,7 @@ impl Turn {
             next_ask: 0,
             last: None,
             joining: FxHashMap::default(),
+            changing: VecDeque::new(),
             leaves: BinaryHeap::new(),
             paused: BinaryHeap::new(),
             held: Vec::new(),
@@ -461,7 +465,7 @@ impl Turn {
                 Item::Failed(key) => self.channel_failed(key, now),
                 Item::Answer(number, answer) => self.answered(number, answer, now),
                 Item::Resumed(at) => self.resumed_elsewhere(at, now),
-                Item::Changed => self.change_settings(now),
+                Item::Changed { rooms } => self.change_settings(rooms),
                 Item::Expel(expulsion) => self.expel(&expulsion, now),
                 Item::KeysGone(keys) => self.end_keys(&keys, now),
                 Item::Order(order, reply) => reply.give(self.obey(&order, now)),
@@ -472,6 +476,7 @@ impl Turn {
         if self.items.is_empty() && self.items.capacity() > 64 * 1024 {
             self.items = VecDeque::new();
         }
+        self.follow_settings(now);
     }
 
     /// Sends what is due, to at most `budget` sockets. Whether there is more: then take the next turn without sleeping.
@@ -492,7 +497,7 @@ impl Turn {
         }
         self.finish_closing(now);
         self.release_drained();
-        more || self.hub.is_due() || !self.items.is_empty()
+        more || self.hub.is_due() || !(self.items.is_empty() && self.changing.is_empty())
     }
 
     /// Connections that are to be cut: their close frame went out, or will never.

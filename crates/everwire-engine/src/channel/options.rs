@@ -153,7 +153,7 @@ impl Options {
 }
 
 /// All namespaces of a node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespaces {
     /// Channels without a `:`; `None`: there are none.
     pub default: Option<Arc<Options>>,

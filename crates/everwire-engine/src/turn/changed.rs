@@ -1,5 +1,7 @@
 //! Other settings for those who are here already.
 
+use std::sync::Arc;
+
 use everwire_proto::codes::ErrorCode;
 use everwire_proto::reply::UnsubscribeReason;
 
@@ -7,28 +9,63 @@ use super::Turn;
 use super::subscriptions::Joining;
 use crate::channel::{Cell, Namespaces, Options};
 use crate::inbox::HubKey;
+use crate::node::Settings;
 use crate::permit::Right;
 use crate::session::{Deny, rule_on};
 use crate::time::Now;
+
+/// So many rooms are looked at in a turn, and so many of their subscribers told, before sockets have their turn again.
+const AT_ONCE: usize = 1_024;
 
 const ANEW: &str = "what is kept of the channel was changed, and it begins anew; subscribe again";
 const UNKNOWN: &str = "the namespace of this channel is not configured any more";
 const FORBIDDEN: &str = "the config does not allow this channel any more";
 
+/// A walk over the rooms that there were when the settings changed.
+#[derive(Debug)]
+pub(super) struct Change {
+    before: Arc<Settings>,
+    next: u32,
+    end: u32,
+}
+
 impl Turn {
-    /// The node has other settings. Each channel goes by them already; its subscribers follow here.
-    pub(super) fn change_settings(&mut self, now: Now) {
+    /// The node has other settings. Where they are others for its channels, each goes by them already; their subscribers
+    /// follow, some in each turn.
+    pub(super) fn change_settings(&mut self, rooms: bool) {
         let before = std::mem::replace(&mut self.settings, self.node.settings());
         self.last = None;
         self.hub.set_outbox_bytes(self.settings.limits.outbox_bytes as usize);
-        for key in self.hub.keys() {
-            if let Some(cell) = self.hub.cell(key) {
-                self.change_room(key, &cell, &before.namespaces, now);
-            }
+        if rooms {
+            self.changing.push_back(Change { before, next: 0, end: self.hub.room_places() });
         }
     }
 
-    fn change_room(&mut self, key: HubKey, cell: &Cell, before: &Namespaces, now: Now) {
+    /// Goes on with the rooms that have not followed yet. Who comes meanwhile comes by the new settings, so that looking
+    /// at a room twice does nothing more.
+    pub(super) fn follow_settings(&mut self, now: Now) {
+        let mut left = AT_ONCE;
+        while left > 0
+            && let Some(change) = self.changing.front_mut()
+        {
+            let (before, index) = (change.before.clone(), change.next);
+            if index == change.end {
+                self.changing.pop_front();
+                continue;
+            }
+            change.next += 1;
+            let mut told = 0;
+            if let Some((key, cell)) = self.hub.room_at(index)
+                && !cell.name.is_loopback()
+            {
+                told = self.change_room(key, &cell, &before.namespaces, now);
+            }
+            left = left.saturating_sub(1 + told);
+        }
+    }
+
+    /// How many subscribers were looked at.
+    fn change_room(&mut self, key: HubKey, cell: &Cell, before: &Namespaces, now: Now) -> usize {
         if cell.is_dead() {
             let code = ErrorCode::UnrecoverablePosition;
             return self.put_all_out(key, code, ANEW, true, now);
@@ -39,34 +76,47 @@ impl Turn {
         };
         let before = before.options_of(name);
         let admits = |o: &Options| (o.access, o.user_channels);
+        let mut looked = 0;
         if before.is_none_or(|before| admits(before) != admits(options)) {
-            self.put_forbidden_out(key, name, options, now);
+            looked += self.put_forbidden_out(key, name, options, now);
         }
         if options.presence && before.is_none_or(|before| !before.presence) {
             for slot in self.hub.subscribers(key) {
+                looked += 1;
                 if let Some(conn) = self.conn(slot) {
                     let (card, holder) = (conn.session.card(), conn.session.holder);
                     cell.enter(card, holder);
                 }
             }
         }
+        looked
     }
 
     /// Nobody stays, nor comes in who waits.
-    fn put_all_out(&mut self, key: HubKey, code: ErrorCode, message: &str, resubscribe: bool, now: Now) {
+    fn put_all_out(
+        &mut self,
+        key: HubKey,
+        code: ErrorCode,
+        message: &str,
+        resubscribe: bool,
+        now: Now,
+    ) -> usize {
         let because = UnsubscribeReason { code: code.as_str(), message, resubscribe };
-        for slot in self.hub.subscribers(key) {
-            self.put_out(slot, key, &because, now);
+        let subscribers = self.hub.subscribers(key);
+        for slot in &subscribers {
+            self.put_out(*slot, key, &because, now);
         }
         self.refuse_joining(key, |_| true, |_| Deny::new(code, message), now);
+        subscribers.len()
     }
 
     /// Who may not subscribe any more does not stay. A token for the channel alone, or the backend, let in for as long as
     /// it said then.
-    fn put_forbidden_out(&mut self, key: HubKey, name: &str, options: &Options, now: Now) {
+    fn put_forbidden_out(&mut self, key: HubKey, name: &str, options: &Options, now: Now) -> usize {
         let code = ErrorCode::PermissionDenied;
         let because = UnsubscribeReason { code: code.as_str(), message: FORBIDDEN, resubscribe: false };
-        for slot in self.hub.subscribers(key) {
+        let subscribers = self.hub.subscribers(key);
+        for slot in subscribers.iter().copied() {
             let Some(conn) = self.conn(slot) else { continue };
             let by_token = conn.entered.iter().flat_map(|e| e.iter()).any(|own| own.key == key);
             if !by_token && !rule_on(&conn.session.identity, name, options, Right::Subscribe).admits() {
@@ -85,5 +135,6 @@ impl Turn {
             let theirs = |j: &Joining| j.ask.entrance.is_none() && slots.contains(&j.slot);
             self.refuse_joining(key, theirs, |_| Deny::new(code, FORBIDDEN), now);
         }
+        subscribers.len()
     }
 }

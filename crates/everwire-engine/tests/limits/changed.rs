@@ -1,6 +1,8 @@
 //! Settings of a namespace that change while its channels live.
 
-use everwire_engine::channel::{Access, HistoryLimits, OnSlow, Options, Who};
+use everwire_engine::channel::{Access, HistoryLimits, Namespaces, OnSlow, Options, Who};
+use everwire_engine::node::Settings;
+use everwire_engine::turn::Loopback;
 
 use crate::world::{Recipe, World};
 
@@ -128,5 +130,64 @@ fn who_may_not_listen_any_more_is_put_out() {
     for slot in [invited, ann] {
         let heard = world.heard(slot);
         assert!(heard.contains(r#""code":"unknown_channel""#), "{heard}");
+    }
+}
+
+/// A million channels are not looked at in one turn, and sockets have theirs between.
+#[test]
+fn many_channels_follow_some_in_each_turn() {
+    const ROOMS: usize = 3_000;
+    let mut world = Recipe::default().world();
+    let slots: Vec<_> = (0..ROOMS).map(|room| world.listeners(1, &format!("x:{room}"), "")[0]).collect();
+    let node = world.turn.node().clone();
+    let mut settings = Settings::clone(&node.settings());
+    let shut = Options { access: Access::all(Who::Deny), ..Options::open() };
+    settings.namespaces.named.insert("x".into(), shut.into());
+    slots.iter().for_each(|slot| drop(world.heard(*slot)));
+    node.change(settings, world.now);
+    let mut told = Vec::new();
+    loop {
+        world.turn.take_inbox(world.now);
+        let more = world.turn.flush(&mut world.sockets, world.now, ROOMS);
+        told.push(slots.iter().filter(|slot| world.heard(**slot).contains("permission_denied")).count());
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(told.iter().sum::<usize>(), ROOMS, "{told:?}");
+    assert!(told.iter().all(|count| *count <= 512), "one room and one subscriber each: {told:?}");
+}
+
+/// Two changes before a shard has looked at the first are both followed, also where the second one takes the first back.
+#[test]
+fn a_change_that_is_taken_back_has_still_begun_the_channel_anew() {
+    let none = || Options { history: None, ..Options::open() };
+    let mut worlds = Recipe { options: of(10), ..Recipe::default() }.shards::<2>();
+    let slots = worlds.each_mut().map(|world| world.listeners(1, "x:a", "")[0]);
+    worlds[0].change(Some(none()));
+    worlds[0].change(Some(of(10)));
+    for (world, slot) in worlds.iter_mut().zip(slots) {
+        world.settle();
+        let heard = world.heard(slot);
+        assert!(heard.contains(r#""code":"unrecoverable_position""#), "{heard}");
+    }
+}
+
+/// `/ready` asks by a channel that is in no namespace.
+#[test]
+fn a_node_without_a_default_namespace_still_hears_itself() {
+    let mut world = Recipe::default().world();
+    let node = world.turn.node().clone();
+    let loopback = Loopback::new(&node, world.now);
+    let slot = world.socket();
+    world.turn.listen_to_self(slot, &loopback, world.now);
+    for number in [7, 8] {
+        loopback.publish(&node, number, world.now).unwrap();
+        world.settle();
+        let heard = world.heard(slot);
+        assert!(heard.contains(&format!(r#""data":{number}"#)), "{heard}");
+        let settings = Settings { namespaces: Namespaces::default(), ..Settings::clone(&node.settings()) };
+        node.change(settings, world.now);
+        world.settle();
     }
 }

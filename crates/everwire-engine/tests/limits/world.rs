@@ -115,11 +115,17 @@ impl Recipe {
 impl World {
     /// One more connection, on the slot that is its number.
     pub(crate) fn open(&mut self, address: Option<&Arc<SharedBucket>>) -> u32 {
+        let slot = self.socket();
+        let peer = Peer { form: Form::Json, token: None, address: address.cloned() };
+        self.turn.open(slot, peer, self.now);
+        slot
+    }
+
+    /// A socket that nobody has.
+    pub(crate) fn socket(&mut self) -> u32 {
         let slot = u32::try_from(self.sockets.taken.len()).unwrap();
         self.sockets.taken.push(String::new());
         self.sockets.full.push(false);
-        let peer = Peer { form: Form::Json, token: None, address: address.cloned() };
-        self.turn.open(slot, peer, self.now);
         slot
     }
 
@@ -158,8 +164,12 @@ impl World {
     }
 
     pub(crate) fn settle(&mut self) {
-        self.turn.take_inbox(self.now);
-        while self.turn.flush(&mut self.sockets, self.now, 512) {}
+        loop {
+            self.turn.take_inbox(self.now);
+            if !self.turn.flush(&mut self.sockets, self.now, 512) {
+                return;
+            }
+        }
     }
 
     pub(crate) fn pass(&mut self, ms: u64) {

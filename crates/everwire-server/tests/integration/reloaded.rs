@@ -60,6 +60,9 @@ fn what_can_change_changes_and_the_rest_is_named() {
     after.text(r#"{"type":"connect","id":1}"#);
     assert_eq!(after.json()["limits"]["channels"], 3);
     until("it is told", || server.log().contains("these settings hold after the next start"));
+    // The node has no default namespace, and hears itself all the same.
+    let (head, body) = World::http_at(server.addr, "GET", "/ready", "", "");
+    assert!(head.starts_with("http/1.1 200"), "{head} {body}");
     let log = server.log();
     let waiting = log.lines().find(|line| line.contains("after the next start")).unwrap();
     assert!(waiting.contains("node.channels") && !waiting.contains("limits.channels"), "{waiting}");
