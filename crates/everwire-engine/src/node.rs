@@ -1,6 +1,7 @@
 //! What the shards of one node share: its channels, its sessions, its settings.
 
 mod listing;
+mod owner;
 mod seats;
 
 use std::collections::VecDeque;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use everwire_proto::codes::{CloseCode, ErrorCode};
 
 pub use self::listing::ChannelCursor;
+pub use self::owner::Owner;
 pub use self::seats::{Known, Seat};
 
 use self::seats::Seats;

@@ -3,7 +3,7 @@
 
 use everwire_engine::inbox::ConnKey;
 use everwire_engine::limits::NodeLimits;
-use everwire_engine::node::{Node, Seat};
+use everwire_engine::node::{Node, Owner, Seat};
 use everwire_engine::testing::OneShard;
 use everwire_engine::time::Now;
 use everwire_proto::ids::{ClientId, SessionKey};
@@ -21,7 +21,8 @@ fn at(n: u32) -> ConnKey {
 }
 
 fn comes(node: &Node, n: u32) {
-    let seat = Seat { client: ClientId([0; 12]), user: None, at: at(n), ended_ms: None, resumed_ms: 0 };
+    let seat =
+        Seat { client: ClientId([0; 12]), user: Owner::default(), at: at(n), ended_ms: None, resumed_ms: 0 };
     node.sit(key(n), seat);
 }
 

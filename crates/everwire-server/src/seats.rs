@@ -8,7 +8,7 @@ use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use everwire_engine::node::{Known, Node};
+use everwire_engine::node::{Known, Node, Owner};
 use everwire_engine::time::Now;
 use everwire_proto::ids::{ClientId, SessionKey};
 
@@ -32,7 +32,7 @@ pub(crate) fn write(folder: &Path, node: &Node, now: Now) -> io::Result<usize> {
     writeln!(out, "{TITLE}{}", now.unix_ms)?;
     for Known { key, client, user } in &all {
         let key = String::from_utf8_lossy(&key.text()).into_owned();
-        let line = serde_json::json!([key, client.to_string(), user.as_deref()]);
+        let line = serde_json::json!([key, client.to_string(), user.name()]);
         writeln!(out, "{line}")?;
     }
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
@@ -69,7 +69,7 @@ fn read(line: &str) -> Option<Known> {
     Some(Known {
         key: SessionKey::parse(&key)?,
         client: ClientId::parse(&client)?,
-        user: user.map(Into::into),
+        user: Owner::of(user.as_deref()),
     })
 }
 
@@ -83,11 +83,8 @@ mod tests {
         let text = String::from_utf8(key.text().to_vec()).unwrap();
         let client = ClientId([9; 12]);
         let known = read(&format!(r#"["{text}","{client}","an \"ann\""]"#)).unwrap();
-        assert_eq!(
-            (known.key == key, known.client, known.user.as_deref()),
-            (true, client, Some("an \"ann\""))
-        );
-        assert_eq!(read(&format!(r#"["{text}","{client}",null]"#)).unwrap().user, None);
+        assert_eq!((known.key == key, known.client, known.user.name()), (true, client, Some("an \"ann\"")));
+        assert_eq!(read(&format!(r#"["{text}","{client}",null]"#)).unwrap().user, Owner::default());
         for line in ["", "[]", r#"["a","b",null]"#, &format!(r#"["{client}","{text}",null]"#)] {
             assert!(read(line).is_none(), "{line}");
         }

@@ -6,11 +6,10 @@
 //! fifths air, and lies in pieces all over the heap, where they hold pages that nobody else needs.
 
 use std::hash::BuildHasher as _;
-use std::sync::Arc;
 
 use everwire_proto::ids::{ClientId, SessionKey};
 
-use super::{Node, lock};
+use super::{Node, Owner, lock};
 use crate::hashes::Seeded;
 use crate::inbox::{ConnKey, Item};
 use crate::time::Now;
@@ -26,7 +25,7 @@ pub struct Seat {
     /// The public id.
     pub client: ClientId,
     /// Its user; another user can't resume it.
-    pub user: Option<Arc<str>>,
+    pub user: Owner,
     /// The connection that has it, or had it.
     pub at: ConnKey,
     /// When that connection ended.
@@ -43,7 +42,7 @@ pub struct Known {
     /// The public id.
     pub client: ClientId,
     /// Its user.
-    pub user: Option<Arc<str>>,
+    pub user: Owner,
 }
 
 struct Place {
@@ -267,7 +266,7 @@ impl Node {
             let mut seats = lock(&self.seats);
             let place = seats.find(key)?;
             let seat = &mut seats.places[place as usize].seat;
-            if seat.user.as_deref() != user {
+            if seat.user.name() != user {
                 return None;
             }
             let old = seat.ended_ms.is_none().then_some(seat.at);
@@ -366,7 +365,7 @@ mod tests {
 
     fn seat(n: u32) -> Seat {
         let at = ConnKey { shard: 0, slot: n, generation: 0 };
-        Seat { client: ClientId([0; 12]), user: None, at, ended_ms: None, resumed_ms: 0 }
+        Seat { client: ClientId([0; 12]), user: Owner::default(), at, ended_ms: None, resumed_ms: 0 }
     }
 
     /// The same deeds on what anybody understands.
@@ -446,6 +445,6 @@ mod tests {
 
     #[test]
     fn a_seat_is_small() {
-        assert!(size_of::<Place>() <= 96, "{}", size_of::<Place>());
+        assert!(size_of::<Place>() <= 120, "{}", size_of::<Place>());
     }
 }

@@ -13,7 +13,7 @@ use super::expiry::over_ms;
 use super::subscriptions::already;
 use super::{Last, Turn};
 use crate::channel::Cell;
-use crate::node::{Counters, Seat};
+use crate::node::{Counters, Owner, Seat};
 use crate::party::Crowded;
 use crate::plant::{Bug, planted};
 use crate::ports::Ask;
@@ -141,6 +141,7 @@ impl Turn {
             Some((_, key)) if planted(Bug::FreshResume) => session.key = key,
             Some((client, key)) => (session.client, session.key) = (client, key),
             None => {
+                let user = Owner::of(user.as_deref());
                 let seat = Seat { client: session.client, user, at, ended_ms: None, resumed_ms: 0 };
                 node.sit(session.key, seat);
             }
