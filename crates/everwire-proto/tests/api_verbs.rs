@@ -21,7 +21,9 @@ fn sample(field: &Field) -> Value {
         Kind::Position => json!({ "epoch": "e", "offset": 0 }),
         Kind::Tags => json!({ "k": "v" }),
         Kind::Publications => json!([{ "channel": "a", "data": 1 }]),
-        Kind::Object(_) | Kind::Objects(_) | Kind::Results => panic!("no request has {}", field.name),
+        Kind::Object(_) | Kind::Objects(_) | Kind::Results | Kind::Sentences => {
+            panic!("no request has {}", field.name)
+        }
     }
 }
 
@@ -45,7 +47,9 @@ fn refused(field: &Field) -> Vec<Value> {
         Kind::Channels => vec![7.into(), json!([7]), json!([])],
         Kind::Publications => vec![7.into(), json!([7]), json!([]), json!([{ "channel": "a" }])],
         Kind::Channel | Kind::Base64 | Kind::Position | Kind::Tags => vec![7.into(), json!([7])],
-        Kind::Object(_) | Kind::Objects(_) | Kind::Results => panic!("no request has {}", field.name),
+        Kind::Object(_) | Kind::Objects(_) | Kind::Results | Kind::Sentences => {
+            panic!("no request has {}", field.name)
+        }
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Kind {
     Publications,
     /// A list of what `publish` answers or is refused with.
     Results,
+    /// A list of sentences.
+    Sentences,
 }
 
 /// A field of a request or an answer.

@@ -236,7 +236,8 @@ verbs! {
         (&[must("allowed", Kind::Flag, "Whether it may be done."), must("because", text(8_192), "Why, in a sentence."),
            may("rule", text(8_192), "The line of the token's `allow` that allows it."),
            may("user", NAME, "Who it is, unless anonymous."),
-           may("code", text(64), "What a client would be refused with.")])
+           may("code", text(64), "What a client would be refused with."),
+           may("helps", Kind::Sentences, "What would allow it, each by itself.")])
         or (&[]);
 }
 

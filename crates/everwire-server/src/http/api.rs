@@ -211,7 +211,7 @@ pub(crate) fn below(base_path: &str, mut response: Response<Body>) -> Response<B
     response
 }
 
-fn error_line(deny: &Deny, base_path: &str) -> Vec<u8> {
+pub(crate) fn error_line(deny: &Deny, base_path: &str) -> Vec<u8> {
     let mut out = Vec::new();
     json::encode(None, &error_of(deny, base_path), &mut out);
     out.push(b'\n');

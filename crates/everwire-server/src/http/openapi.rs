@@ -222,6 +222,7 @@ impl Schemas {
             }),
             Kind::Object(fields) => self.inner(fields),
             Kind::Objects(fields) => json!({ "type": "array", "items": self.inner(fields) }),
+            Kind::Sentences => json!({ "type": "array", "items": { "type": "string" } }),
             Kind::Publications => self.list(&json!({ "$ref": "#/components/schemas/publication" })),
             Kind::Results => {
                 let one = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
@@ -267,7 +268,7 @@ mod tests {
 
     fn shown(field: &Field) -> String {
         let inside = match field.kind {
-            Kind::Channels | Kind::Publications | Kind::Results => "[]".to_owned(),
+            Kind::Channels | Kind::Publications | Kind::Results | Kind::Sentences => "[]".to_owned(),
             // As `history` and `presence` of section 2.
             Kind::Objects(_) if matches!(field.name, "messages" | "members") => "[]".to_owned(),
             Kind::Objects(fields) => format!("[]{{{}}}", list(fields)),

@@ -235,6 +235,9 @@ fn an_explanation_names_the_rule() {
         assert_eq!(answer["allowed"], allowed, "{who} {channel} {action}: {answer}");
         assert!(shown.contains(told), "{who} {channel} {action}: {shown}");
         assert_eq!(answer.get("code").is_none(), allowed, "{answer}");
+        // A rule can be another one; a token that is refused, or a name that no channel has, can't.
+        let by_rule = answer["code"] == "permission_denied" && !told.contains("no other channel");
+        assert_eq!(answer["helps"].as_array().is_some_and(|all| !all.is_empty()), by_rule, "{answer}");
     }
     // Whoever asks is told no token back.
     assert!(

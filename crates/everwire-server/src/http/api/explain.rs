@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::written;
 use crate::site::Site;
-use crate::verdict::{Holder, Verdict, verdict};
+use crate::verdict::{Holder, Verdict, helps, verdict};
 
 #[derive(Serialize)]
 struct Explained {
@@ -21,6 +21,8 @@ struct Explained {
     user: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    helps: Vec<String>,
 }
 
 fn denied(code: ErrorCode, because: String, identity: &Identity) -> Explained {
@@ -31,6 +33,7 @@ fn denied(code: ErrorCode, because: String, identity: &Identity) -> Explained {
         rule: None,
         user: identity.user.as_deref().map(str::to_owned),
         code: Some(code.as_str()),
+        helps: Vec::new(),
     }
 }
 
@@ -51,6 +54,7 @@ fn explained(site: &Site, ask: &Explain<'_>) -> Explained {
         rule: rule.map(ToString::to_string),
         user: identity.user.as_deref().map(str::to_owned),
         code: None,
+        helps: Vec::new(),
     };
     let settings = site.node.settings();
     let rules = (&settings.namespaces, settings.connect_required);
@@ -58,9 +62,10 @@ fn explained(site: &Site, ask: &Explain<'_>) -> Explained {
     let right = Right::parse(&ask.action).expect("the table of verbs has the words of rights");
     match verdict(rules, (&holder, known), &ask.channel, right) {
         Verdict::Refused(code, because) => denied(code, because, identity),
-        Verdict::Ruled(ruling, _) if !ruling.admits() => {
-            denied(ErrorCode::PermissionDenied, ruling.to_string(), identity)
-        }
+        Verdict::Ruled(ruling, _) if !ruling.admits() => Explained {
+            helps: helps(ruling, &ask.channel, right),
+            ..denied(ErrorCode::PermissionDenied, ruling.to_string(), identity)
+        },
         Verdict::Ruled(ruling, rule) => allowed(ruling.to_string(), rule),
         Verdict::Entered => allowed(Verdict::ENTERED.to_owned(), None),
     }
