@@ -36,6 +36,7 @@ use self::reserve::Reserve;
 use self::stream::Stream;
 use crate::http::api;
 use crate::site::Site;
+use crate::told::Reason;
 
 pub(crate) use self::listener::{Inherited, Listener, inherited};
 
@@ -63,7 +64,7 @@ pub(crate) async fn accept(
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut reserve = Reserve::new();
+    let mut reserve = Reserve::new(&site.config().base_path);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -74,7 +75,7 @@ pub(crate) async fn accept(
                 Ok(caller) => {
                     tokio::spawn(serve(stream, caller, site.clone(), router.clone(), stop.clone()));
                 }
-                Err(Shut::Full) => reserve::turn_away(stream),
+                Err(Shut::Full) => reserve.refuse(stream),
                 Err(Shut::Crowded) => drop(stream),
             },
             Err(error) if is_the_peers(&error) => tracing::debug!(%error, "a connection ended in the queue"),
@@ -115,8 +116,9 @@ async fn serve(
         Err(_) => return tracing::debug!(?peer, "a connection did not open in time"),
     };
     let hold = stream.hold();
-    let is_crowded = caller.is_crowded();
+    let (is_crowded, is_sealed) = (caller.is_crowded(), caller.sealed);
     let caller = Arc::new(caller);
+    let told_by = site.clone();
     let service = service_fn(move |request| {
         let base_path = site.config().base_path.clone();
         let (answer, hold) = (answer(site.clone(), router.clone(), caller.clone(), request), hold.clone());
@@ -152,8 +154,24 @@ async fn serve(
             rest.unwrap_or(Ok(()))
         }
     };
-    if let Err(error) = ended {
+    let Err(error) = ended else { return };
+    if error.is_parse() {
+        tell_no_http(&told_by, peer, is_sealed, &error);
+    } else {
         tracing::debug!(%error, ?peer, "a connection ended before its time");
+    }
+}
+
+/// Who speaks TLS to a port that speaks plainly is told nothing that a browser shows.
+fn tell_no_http(site: &Site, peer: Option<SocketAddr>, is_sealed: bool, error: &hyper::Error) {
+    if let Some(left_out) = site.told.may(Reason::NoHttp, site.clock.now().mono_ms) {
+        let hint = match is_sealed {
+            false => {
+                "if it speaks TLS (wss://, https://): this listener does not; write ws:// or http://, or set [tls]"
+            }
+            true => "this listener speaks HTTP/1.1 over TLS",
+        };
+        tracing::warn!(%error, ?peer, left_out, hint, "what a client said is no HTTP");
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Reason {
     Origin,
     /// Too many handshakes, or connections of one address.
     Gate,
+    /// What is no HTTP.
+    NoHttp,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,7 +34,7 @@ struct Line {
 
 /// The lines written of late, by reason.
 #[derive(Debug, Default)]
-pub struct Told(Mutex<[Line; 5]>);
+pub struct Told(Mutex<[Line; 6]>);
 
 impl Told {
     /// Whether a line may be written now, and how many were left out since the last one.

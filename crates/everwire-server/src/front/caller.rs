@@ -19,7 +19,7 @@ pub(super) struct Caller {
     /// It speaks plainly where TLS is spoken.
     pub(super) misdialled: bool,
     /// It has shaken hands, and that was paid.
-    sealed: bool,
+    pub(super) sealed: bool,
     standing: Mutex<Standing>,
     /// As long as it is no WebSocket.
     waiting: Waiting,

@@ -3,6 +3,7 @@
 
 use crate::process::Process;
 use crate::wire::{Wire, upgrade_lines};
+use crate::world::until;
 
 /// Status and body of the answer to an upgrade request with these lines besides.
 fn ask(server: &Process, path: &str, host: &str, lines: &str) -> (String, String) {
@@ -76,6 +77,20 @@ fn a_websocket_where_there_is_none_is_told_where_there_is_one() {
     // Five in ten seconds; a slow machine may get into a second ten.
     assert!((5..=10).contains(&lines), "a scanner fills the log: {log}");
     assert!(!log.contains("secret"), "what stands in a URL behind the path may be a secret");
+}
+
+/// A browser that is given wss:// for ws:// shows nothing that helps.
+#[test]
+fn tls_at_a_port_that_speaks_plainly_is_in_the_log() {
+    let server = Process::run(&["dev", "--listen", "127.0.0.1:0"]);
+    let mut wire = Wire::dial(server.addr);
+    // The head of a ClientHello.
+    wire.raw(&[0x16, 3, 1, 0, 4, 1, 0, 0, 0]);
+    wire.read_head();
+    assert_eq!(wire.status(), "400");
+    until("it is told", || server.log().contains("what a client said is no HTTP"));
+    let line = line(&server, &["what a client said is no HTTP", "write ws://"]);
+    assert!(line.contains(" WARN "), "{line}");
 }
 
 #[test]
