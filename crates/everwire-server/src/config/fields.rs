@@ -200,8 +200,10 @@ fn refuse_plain(
 fn read_drain(section: &mut Section, drain: &mut DrainLimits) {
     let doc = "The process has ended by then.";
     section.time("window", doc, &mut drain.window_ms, SECOND..=600 * SECOND);
-    let doc =
-        "For so long new connections are told to go elsewhere, and `/ready` says so; then nobody listens.";
+    // Unless somebody says so, a short window is not all notice.
+    drain.notice_ms = drain.notice_ms.min(drain.window_ms / 4);
+    let doc = "For so long new connections are told to go elsewhere, and `/ready` says so; then nobody listens. Unset: 5s, or \
+               a quarter of a shorter window.";
     let notice = section.time("notice", doc, &mut drain.notice_ms, 0..=600 * SECOND);
     if let Some(place) = notice.filter(|_| drain.notice_ms >= drain.window_ms) {
         let window = write_time(drain.window_ms);
@@ -398,6 +400,10 @@ fn read_node(section: &mut Section, config: &mut Config) {
     section.number("ended_sessions", doc, &mut node.ended_sessions, 0..=1 << 32);
     let doc = "Message ids of all channels together; above it none remembers more than it does.";
     section.number("message_ids", doc, &mut node.message_ids_in_all, 0..=1 << 32);
+    let doc = "Message ids of one channel, for five minutes each; of more the oldest are forgotten.";
+    section.number("channel_message_ids", doc, &mut node.message_ids, 1..=U32);
+    let doc = "What may wait in one thread for a channel's slower subscribers before they read its history instead.";
+    section.size("pending_bytes", doc, &mut node.pending_bytes, 64 * KIB..=1 << 40);
     let doc = "Outboxes of all connections; above it the largest is emptied, or its connection ended.";
     section.size("outbox_bytes", doc, &mut node.outbox_bytes, 64 * KIB..=1 << 50);
     let doc = "New connections a second, for each shard; above it 503, with a time to come back.";

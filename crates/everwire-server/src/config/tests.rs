@@ -401,6 +401,19 @@ fn a_fault_says_what_was_found_and_what_to_write() {
     }
 }
 
+/// A short window is for clients to go in, and not all notice; who asks for more notice is told.
+#[test]
+fn a_short_window_has_a_short_notice() {
+    for (text, notice_ms) in [
+        ("", 5_000),
+        ("[drain]\nwindow = \"8s\"\n", 2_000),
+        ("[drain]\nwindow = \"8s\"\nnotice = \"3s\"\n", 3_000),
+        ("[drain]\nwindow = \"10m\"\n", 5_000),
+    ] {
+        assert_eq!(Config::read("f", text).unwrap().drain.notice_ms, notice_ms, "{text}");
+    }
+}
+
 #[test]
 fn an_empty_file_allows_nothing() {
     let config = Config::read("f", "").unwrap();

@@ -211,6 +211,11 @@ fn trouble(site: &Site, shards: &Reading) -> Vec<Family> {
             "result",
             recoveries,
         ),
+        sum(
+            "everwire_collapses",
+            "Times that so much waited for a channel that its subscribers read its history instead",
+            shards.collapsed,
+        ),
         sum("everwire_gaps", "Gaps that were told to subscribers", load(&node.gaps)),
         sum(
             "everwire_evictions",

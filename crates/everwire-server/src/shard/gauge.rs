@@ -58,6 +58,7 @@ cells! {
     bytes_out "Bytes that sessions' sockets took.",
     left_out_volatile "Times that volatile messages were left out of an outbox.",
     left_out_presence "Times that presence events were left out of an outbox.",
+    collapsed "Times that what waited for a channel collapsed.",
     turned_ms "When its last turn ended, ms of the clock that never jumps.",
     turn_ns "How long all turns took, ns.",
 }
@@ -73,8 +74,15 @@ impl Gauge {
         let set = |cell: &AtomicU64, value: u64| cell.store(value, Ordering::Relaxed);
         // Nobody else writes, so a load and a store add up.
         let add = |cell: &AtomicU64, value: u64| set(cell, cell.load(Ordering::Relaxed) + value);
-        let Figures { subscriptions, outbox_bytes, frames, left_out_volatile, left_out_presence, fanout } =
-            turn.figures();
+        let Figures {
+            subscriptions,
+            outbox_bytes,
+            frames,
+            left_out_volatile,
+            left_out_presence,
+            collapsed,
+            fanout,
+        } = turn.figures();
         set(&self.sessions, turn.connection_count() as u64);
         // The listener of the node itself is nobody's.
         set(&self.subscriptions, subscriptions.saturating_sub(1));
@@ -85,6 +93,7 @@ impl Gauge {
         set(&self.bytes_out, bytes[1]);
         set(&self.left_out_volatile, left_out_volatile);
         set(&self.left_out_presence, left_out_presence);
+        set(&self.collapsed, collapsed);
         set(&self.turned_ms, now_ms);
         let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         add(&self.turn_ns, ns);

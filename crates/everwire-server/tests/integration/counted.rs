@@ -74,16 +74,58 @@ fn what_is_left_out_of_an_outbox_and_why() {
         (config.limits.commands_per_second, config.limits.commands_burst) = (1_000_000, 1_000_000);
         config.node_limits.outbox_bytes = 64 * 1024;
     });
-    let (mut stuck, mut publisher) = (world.session(), world.session());
-    assert_eq!(stuck.ask(r#"{"type":"subscribe","id":2,"channel":"news"}"#)["type"], "subscribed");
+    let (mut stuck, mut other) = (world.session(), world.session());
+    let subscribe =
+        |channel: &str| format!(r#"{{"type":"subscribe","id":2,"channel":"{channel}","presence":true}}"#);
+    for channel in ["news", "room"] {
+        stuck.text(&subscribe(channel));
+        stuck.wait("subscribed");
+    }
+    other.text(&subscribe("room"));
+    other.wait("subscribed");
     let pad = "x".repeat(60_000);
-    let command = format!(r#"{{"type":"publish","id":3,"channel":"news","volatile":true,"data":"{pad}"}}"#);
-    for sample in ["everwire_relieved_outboxes_total", "everwire_drops_total{reason=\"outbox_messages\"}"] {
-        until(sample, || {
-            assert_eq!(publisher.ask(&command)["type"], "published");
-            told(&world, sample) > 0.0
+    let message = format!(r#"{{"type":"publish","id":3,"channel":"news","volatile":true,"data":"{pad}"}}"#);
+    let pad = "x".repeat(1_000);
+    let state = format!(r#"{{"type":"presence_update","id":3,"channel":"room","state":"{pad}"}}"#);
+    let drops = |reason| format!("everwire_drops_total{{reason=\"{reason}\"}}");
+    for (sample, command, answer) in [
+        ("everwire_relieved_outboxes_total".to_owned(), &message, "published"),
+        (drops("outbox_messages"), &message, "published"),
+        (drops("outbox_presence"), &state, "presence_updated"),
+    ] {
+        until(&sample, || {
+            other.text(command);
+            other.wait(answer);
+            told(&world, &sample) > 0.0
         });
     }
+}
+
+/// So little may wait for a channel that two messages of one turn are too much.
+#[test]
+fn what_waits_for_a_channel_collapses() {
+    let world = world_with(|config| config.node_limits.pending_bytes = 1);
+    let (mut reader, mut publisher) = (world.session(), world.session());
+    assert_eq!(reader.ask(r#"{"type":"subscribe","id":2,"channel":"news"}"#)["type"], "subscribed");
+    (0..3).for_each(|_| publish(&mut publisher, "news", ""));
+    for offset in 1..=3 {
+        assert_eq!(reader.json()["offset"], offset, "it reads them from the history");
+    }
+    until("it is counted", || told(&world, "everwire_collapses_total") > 0.0);
+}
+
+/// Of more ids than a channel may remember the oldest is forgotten, and then a repetition is a message.
+#[test]
+fn a_channel_remembers_so_many_message_ids() {
+    let world = world_with(|config| config.node_limits.message_ids = 2);
+    let mut publisher = world.session();
+    let mut publish = |id: u32| {
+        let command =
+            format!(r#"{{"type":"publish","id":3,"channel":"news","message_id":"m{id}","data":1}}"#);
+        publisher.ask(&command)["position"]["offset"].as_u64().unwrap()
+    };
+    assert_eq!([1, 2, 1, 3, 3, 1].map(&mut publish), [1, 2, 1, 3, 3, 4]);
+    assert_eq!(told(&world, "everwire_message_ids"), 2.0);
 }
 
 /// What goes from shard to shard has room for nothing, so marks go instead.

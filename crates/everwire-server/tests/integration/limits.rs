@@ -170,7 +170,8 @@ fn every_limit_has_a_setting_and_a_number() {
         (&["node.outbox_bytes"], "everwire_relieved_outboxes_total"),
         (&["node.channels"], "everwire_channels"),
         (&["node.history_bytes"], "everwire_history_bytes"),
-        (&["node.message_ids"], "everwire_message_ids"),
+        (&["node.message_ids", "node.channel_message_ids"], "everwire_message_ids"),
+        (&["node.pending_bytes"], "everwire_collapses_total"),
         (&["node.inbox_bytes"], "everwire_drops_total{reason=\"inbox_messages\"}"),
         (&["node.ended_sessions"], "everwire_seats"),
     ] {
