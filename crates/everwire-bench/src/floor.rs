@@ -4,6 +4,7 @@
 mod broadcast;
 mod echo;
 mod hold;
+pub(crate) mod pairs;
 mod send;
 mod tls;
 
@@ -28,6 +29,18 @@ pub enum Program {
         /// Bytes of a message
         #[arg(long)]
         frame: usize,
+    },
+    /// Sends each message of its first connection to two of the others, those of the channel that it names
+    Pairs {
+        /// Connections besides the first, and as many channels
+        #[arg(long)]
+        conns: usize,
+        /// Bytes of a message
+        #[arg(long)]
+        frame: usize,
+        /// So many messages are read at once
+        #[arg(long)]
+        burst: usize,
     },
     /// An epoll loop: whatever one read of any connection brings goes to all of them with one `send` each
     Broadcast,
@@ -59,6 +72,7 @@ impl Program {
         });
         match self {
             Self::Send { conns, frame } => send::run(*conns, *frame),
+            Self::Pairs { conns, frame, burst } => pairs::run(*conns, *frame, *burst),
             Self::Broadcast => broadcast::run(),
             Self::Echo => echo::run(),
             Self::Hold => hold::run(),
@@ -67,11 +81,14 @@ impl Program {
     }
 
     fn words(&self) -> Vec<String> {
+        let numbers = |name: &str, numbers: &[(&str, usize)]| {
+            let pairs = numbers.iter().flat_map(|(flag, number)| [format!("--{flag}"), number.to_string()]);
+            std::iter::once(name.to_owned()).chain(pairs).collect()
+        };
         match self {
-            Self::Send { conns, frame } => {
-                ["send", "--conns", &conns.to_string(), "--frame", &frame.to_string()]
-                    .map(str::to_owned)
-                    .into()
+            Self::Send { conns, frame } => numbers("send", &[("conns", *conns), ("frame", *frame)]),
+            Self::Pairs { conns, frame, burst } => {
+                numbers("pairs", &[("conns", *conns), ("frame", *frame), ("burst", *burst)])
             }
             Self::Broadcast => vec!["broadcast".to_owned()],
             Self::Echo => vec!["echo".to_owned()],
@@ -142,6 +159,7 @@ mod tests {
             include_str!("floor/broadcast.rs"),
             include_str!("floor/echo.rs"),
             include_str!("floor/hold.rs"),
+            include_str!("floor/pairs.rs"),
             include_str!("floor/send.rs"),
             include_str!("floor/tls.rs"),
         ];

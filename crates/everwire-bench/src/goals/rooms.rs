@@ -10,9 +10,14 @@ use super::{Bench, Finding};
 use crate::alternate::{Block, Rounds, Side, UNSTEADY, median};
 use crate::clock::now_ns;
 use crate::dialect::{Dialect, frame};
+use crate::floor::pairs::DIGITS;
 use crate::floor::{Program, Running};
 use crate::server::Server;
 use crate::sides::{FanOut, Shared};
+use crate::watched::Watched;
+
+/// Bytes of what the bare loops send, as long as what our server does.
+const FRAME: usize = 245;
 
 /// Publishes in flight.
 const IN_FLIGHT: usize = 64;
@@ -20,7 +25,7 @@ const IN_FLIGHT: usize = 64;
 /// Publishes to channels in an order in which no connection is met twice in a burst.
 struct Rooms {
     swarm: Shared,
-    server: Server,
+    watched: Watched,
     publisher: usize,
     bursts: Vec<Vec<u8>>,
     next: usize,
@@ -29,35 +34,59 @@ struct Rooms {
     least_bytes: usize,
 }
 
+/// The channels that are published to, burst by burst.
+fn bursts(channels: usize, mut publish: impl FnMut(usize, &mut Vec<u8>)) -> Vec<Vec<u8>> {
+    let burst = |burst: usize| {
+        let mut out = Vec::new();
+        for place in 0..IN_FLIGHT {
+            publish((burst * IN_FLIGHT + place) * 7_919 % channels, &mut out);
+        }
+        out
+    };
+    (0..channels / IN_FLIGHT).map(burst).collect()
+}
+
 impl Rooms {
-    fn new(swarm: Shared, server: Server, publisher: usize, channels: usize, name: &str, each: u64) -> Self {
+    /// Publishes to channels of this name, each of which two hear.
+    fn pairs(swarm: Shared, watched: Watched, publisher: usize, channels: usize) -> Self {
         let dialect = Dialect::everwire();
-        let bursts = (0..channels / IN_FLIGHT).map(|burst| {
-            let mut out = Vec::new();
-            for place in 0..IN_FLIGHT {
-                let channel = (burst * IN_FLIGHT + place) * 7_919 % channels;
-                dialect.publication(&format!("{name}-{channel}"), &payload(), &mut out);
-            }
-            if each == 0 {
-                // Nobody hears it: a reply says when all of it was taken.
-                frame(&mut out, r#"{"type":"ping","id":1}"#);
-            }
-            out
+        let bursts = bursts(channels, |channel, out| {
+            dialect.publication(&format!("pair-{channel}"), &payload(), out);
         });
-        let bursts = bursts.collect();
-        let (frames, least_bytes) = if each == 0 { (1, 0) } else { (each * IN_FLIGHT as u64, 128) };
-        Self { swarm, server, publisher, bursts, next: 0, frames, least_bytes }
+        Self { swarm, watched, publisher, bursts, next: 0, frames: 2 * IN_FLIGHT as u64, least_bytes: 128 }
+    }
+
+    /// Publishes to channels that nobody hears: a reply says when all of a burst was taken.
+    fn none(swarm: Shared, watched: Watched, publisher: usize, channels: usize) -> Self {
+        let dialect = Dialect::everwire();
+        let mut bursts = bursts(channels, |channel, out| {
+            dialect.publication(&format!("none-{channel}"), &payload(), out);
+        });
+        bursts.iter_mut().for_each(|burst| frame(burst, r#"{"type":"ping","id":1}"#));
+        Self { swarm, watched, publisher, bursts, next: 0, frames: 1, least_bytes: 0 }
+    }
+
+    /// The same for the bare loop, which is told what it is to pass on.
+    fn bare(swarm: Shared, watched: Watched, publisher: usize, channels: usize) -> Self {
+        let bursts = bursts(channels, |channel, out| {
+            let mut body = [b'.'; FRAME - 4];
+            let digits = DIGITS.start - 4..DIGITS.end - 4;
+            body[digits.clone()]
+                .copy_from_slice(format!("{channel:0width$}", width = digits.len()).as_bytes());
+            write_frame(out, Opcode::Text, &body);
+        });
+        Self { swarm, watched, publisher, bursts, next: 0, frames: 2 * IN_FLIGHT as u64, least_bytes: 128 }
     }
 }
 
 impl Side for Rooms {
     fn block(&mut self, length: Duration) -> Result<Block> {
-        let (start_ns, cpu_ns, mut done) = (now_ns(), self.server.watched.cpu_ns()?, 0);
+        let (start_ns, cpu_ns, mut done) = (now_ns(), self.watched.cpu_ns()?, 0);
         let end_ns = start_ns + u64::try_from(length.as_nanos())?;
         while now_ns() < end_ns {
             let mut once = FanOut {
                 swarm: self.swarm.clone(),
-                watched: self.server.watched.clone(),
+                watched: self.watched.clone(),
                 publisher: self.publisher,
                 messages: std::mem::take(&mut self.bursts[self.next]),
                 deliveries: self.frames,
@@ -68,7 +97,7 @@ impl Side for Rooms {
             self.next = (self.next + 1) % self.bursts.len();
             done += IN_FLIGHT as u64;
         }
-        Ok(Block { done, cpu_ns: self.server.watched.cpu_ns()? - cpu_ns, wall_ns: now_ns() - start_ns })
+        Ok(Block { done, cpu_ns: self.watched.cpu_ns()? - cpu_ns, wall_ns: now_ns() - start_ns })
     }
 }
 
@@ -85,10 +114,10 @@ pub(super) fn many(bench: Bench, channels: usize) -> Result<Finding> {
     let conns = crowd.open(&mut swarm.borrow_mut(), channels, |n| Some(format!("pair-{n}")))?;
     // Its second channel is its neighbour's first.
     super::fanout::subscribe_all(&swarm, &conns, |n| format!("pair-{}", (n + 1) % channels))?;
-    let mut rooms = Rooms::new(swarm.clone(), many, publisher, channels, "pair", 2);
+    let mut rooms = Rooms::pairs(swarm.clone(), many.watched.clone(), publisher, channels);
     let quiet = start()?;
     let publisher = ours(&quiet, false)?.open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
-    let mut nobody = Rooms::new(swarm, quiet, publisher, channels, "none", 0);
+    let mut nobody = Rooms::none(swarm.clone(), quiet.watched.clone(), publisher, channels);
     let mut each: [Vec<f64>; 3] = Default::default();
     let Rounds { count, block, .. } = bench.rounds;
     for round in 0..=count {
@@ -100,6 +129,8 @@ pub(super) fn many(bench: Bench, channels: usize) -> Result<Finding> {
             }
         }
     }
+    drop((thousand, rooms, nobody, swarm, one, many, quiet));
+    let bare = [bare_send(bench, 1_000)?, bare_pairs(bench, channels)?];
     let [s1, pair, none] = each.map(|values| (median(&values), spread(&values)));
     let delivery = (pair.0 - none.0) / 2.0;
     Ok(Finding {
@@ -111,11 +142,14 @@ pub(super) fn many(bench: Bench, channels: usize) -> Result<Finding> {
         limit: 1.3,
         more_is_better: false,
         note: format!(
-            "{}a publish to two costs {:.0} ns, to nobody {:.0} ns; blocks of 1 x 1000 within {:.0} %",
+            "{}a publish to two costs {:.0} ns, to nobody {:.0} ns; blocks of 1 x 1000 within {:.0} %; the bare loop by \
+             itself: {:.0} ns a send to 1000 sockets, {:.0} to two of {channels}",
             if s1.1 > UNSTEADY { "VOID, unsteady: " } else { "" },
             pair.0,
             none.0,
-            s1.1 * 100.0
+            s1.1 * 100.0,
+            bare[0],
+            bare[1]
         ),
     })
 }
@@ -148,7 +182,6 @@ pub(super) fn huge(bench: Bench, subscribers: usize) -> Result<Finding> {
 
 /// What a bare `send` costs when there are so many sockets, ns: they do not fit into the caches either.
 fn bare_send(bench: Bench, sockets: usize) -> Result<f64> {
-    const FRAME: usize = 245;
     let running = Running::start(Program::Send { conns: sockets, frame: FRAME }, bench.server_core)?;
     let swarm = bench.swarm()?;
     let publisher = bare(&running).open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
@@ -160,6 +193,19 @@ fn bare_send(bench: Bench, sockets: usize) -> Result<f64> {
         FanOut { swarm, watched, publisher, messages, deliveries: sockets as u64, least_bytes: 128 };
     let blocks =
         (0..3).map(|_| Ok(side.block(bench.rounds.block)?.cpu_each())).collect::<Result<Vec<_>>>()?;
+    Ok(median(&blocks))
+}
+
+/// The same to two sockets for each message, of so many.
+fn bare_pairs(bench: Bench, channels: usize) -> Result<f64> {
+    let program = Program::Pairs { conns: channels, frame: FRAME, burst: IN_FLIGHT };
+    let running = Running::start(program, bench.server_core)?;
+    let swarm = bench.swarm()?;
+    let publisher = bare(&running).open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
+    bare(&running).open(&mut swarm.borrow_mut(), channels, |_| None)?;
+    let mut side = Rooms::bare(swarm, running.watched.clone(), publisher, channels);
+    let mut sends = || Ok(side.block(bench.rounds.block)?.cpu_each() / 2.0);
+    let blocks = (0..3).map(|_| sends()).collect::<Result<Vec<_>>>()?;
     Ok(median(&blocks))
 }
 
