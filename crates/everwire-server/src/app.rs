@@ -29,6 +29,7 @@ use crate::doors::{Doors, NoDoor};
 use crate::drain::DrainLimits;
 use crate::flow::{Check, Flow};
 use crate::gate::Gate;
+use crate::heap;
 use crate::notify::Notifier;
 use crate::seats;
 use crate::shard::{self, Intake};
@@ -185,6 +186,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     });
     let (stop, stopped) = watch::channel(false);
     let watch_addrs = doors.serve(&runtime, &site, &stopped)?;
+    runtime.spawn(heap::tend(site.clone()));
     Ok(Running { addrs, api_addrs, watch_addrs, site, runtime, stop, shards: threads, notifier: None })
 }
 

@@ -164,7 +164,7 @@ async fn serve(
 
 /// Who speaks TLS to a port that speaks plainly is told nothing that a browser shows.
 fn tell_no_http(site: &Site, peer: Option<SocketAddr>, is_sealed: bool, error: &hyper::Error) {
-    if let Some(left_out) = site.told.may(Reason::NoHttp, site.clock.now().mono_ms) {
+    if let Some(left_out) = site.may_tell(Reason::NoHttp) {
         let hint = match is_sealed {
             false => {
                 "if it speaks TLS (wss://, https://): this listener does not; write ws:// or http://, or set [tls]"

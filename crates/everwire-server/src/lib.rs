@@ -30,6 +30,7 @@ mod metrics;
 mod origins;
 mod http;
 mod front;
+mod heap;
 pub mod doors;
 pub mod reload;
 pub mod app;

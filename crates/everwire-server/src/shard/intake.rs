@@ -56,6 +56,8 @@ pub struct Intake {
     some: AtomicBool,
     waker: Arc<Waker>,
     connections: AtomicUsize,
+    /// Connections that it had and has no more.
+    ended: AtomicU64,
     plan: OnceLock<Plan>,
     /// ms; `u64::MAX`: nobody asked.
     stops_within: AtomicU64,
@@ -72,6 +74,7 @@ impl Intake {
             some: AtomicBool::new(false),
             waker,
             connections: AtomicUsize::new(0),
+            ended: AtomicU64::new(0),
             plan: OnceLock::new(),
             stops_within: AtomicU64::new(u64::MAX),
             gauge: Gauge::default(),
@@ -82,6 +85,11 @@ impl Intake {
     /// Connections that the shard has, or will take.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections that the shard had and has no more.
+    pub fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// Hands a connection over.
@@ -126,6 +134,7 @@ impl Intake {
 
     pub(super) fn left(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes the first ones, at most `most`, and tells whether more wait.
