@@ -155,7 +155,7 @@ async fn serve(
         }
     };
     let Err(error) = ended else { return };
-    if error.is_parse() {
+    if error.is_parse() && !error.is_parse_too_large() {
         tell_no_http(&told_by, peer, is_sealed, &error);
     } else {
         tracing::debug!(%error, ?peer, "a connection ended before its time");

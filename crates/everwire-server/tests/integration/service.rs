@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use everwire_server::notify::Notifier;
 use rustix::process::Signal;
 
 use crate::process::{Process, Scratch};
-use crate::wire::{PATIENCE, Wire};
+use crate::wire::PATIENCE;
 use crate::world::{World, until, world_with};
 
 /// A socket of systemd's, and the file that it is.
@@ -61,11 +62,12 @@ fn the_watchdog_hears_nothing_when_messages_do_not_flow() {
     }
 }
 
-/// A request that is none ends its connection, which is told at `debug`.
+/// Half a request, and nothing more: that its connection ended is told at `debug`.
 fn break_a_connection(addr: SocketAddr) {
-    let mut wire = Wire::dial(addr);
-    wire.raw(b"no HTTP at all\r\n\r\n");
-    wire.read_to_end();
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHo").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
 }
 
 const ENDED: &str = "a connection ended before its time";
