@@ -11,6 +11,9 @@ use crate::testing::ledger::{Check, payload_of};
 impl Sim {
     /// The faults end: everybody comes back, and then everything that was promised must be there.
     pub(super) fn come_to_rest(&mut self) -> Check {
+        /// A client asks some hundred things in a run, and may ask four in a second.
+        const PATIENCE: usize = 60;
+        let mut waited = 0;
         self.calm = true;
         for client in 0..self.clients.len() {
             self.clients[client].slow = false;
@@ -20,6 +23,14 @@ impl Sim {
         }
         // Long enough for heartbeats, graces, timeouts and position checks.
         self.rest(120_000)?;
+        // And for what was asked faster than it may be.
+        while self.clients.iter().filter_map(|c| c.conn).any(|conn| !self.cluster.conns[conn].up.is_empty()) {
+            self.rest(10_000)?;
+            waited += 1;
+            if waited > PATIENCE {
+                return Err("a calm server does not take what was asked".to_owned());
+            }
+        }
         for client in 0..self.clients.len() {
             if self.clients[client].conn.is_none() {
                 self.dial(client);
