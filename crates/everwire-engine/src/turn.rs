@@ -465,7 +465,7 @@ impl Turn {
                 Item::Failed(key) => self.channel_failed(key, now),
                 Item::Answer(number, answer) => self.answered(number, answer, now),
                 Item::Resumed(at) => self.resumed_elsewhere(at, now),
-                Item::Changed { rooms } => self.change_settings(rooms),
+                Item::Changed(before) => self.change_settings(before),
                 Item::Expel(expulsion) => self.expel(&expulsion, now),
                 Item::KeysGone(keys) => self.end_keys(&keys, now),
                 Item::Order(order, reply) => reply.give(self.obey(&order, now)),

@@ -49,6 +49,16 @@ fn nodes_on_a_faulty_broker_keep_their_promises() {
     assert!(faults.iter().all(|seen| *seen >= setting("EVERWIRE_SIM_SEEDS", 60) / 3), "{total:#?}");
 }
 
+/// Seeds of long runs that found something once.
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    for (world, seed) in
+        [(World::Brokered, 196), (World::Brokered, 548), (World::Memory, 2_163), (World::Memory, 9_205)]
+    {
+        assert_eq!(run(&Plan { seed, steps: 2_000, world }).err(), None, "{world:?}");
+    }
+}
+
 #[test]
 fn a_seed_gives_the_same_run_each_time() {
     for world in [World::Memory, World::Brokered] {

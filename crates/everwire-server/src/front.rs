@@ -116,7 +116,7 @@ async fn serve(
         Err(_) => return tracing::debug!(?peer, "a connection did not open in time"),
     };
     let hold = stream.hold();
-    let (is_crowded, is_sealed) = (caller.is_crowded(), caller.sealed);
+    let (is_crowded, speaks_tls) = (caller.is_crowded(), caller.sealed || caller.misdialled);
     let caller = Arc::new(caller);
     let told_by = site.clone();
     let service = service_fn(move |request| {
@@ -156,16 +156,16 @@ async fn serve(
     };
     let Err(error) = ended else { return };
     if error.is_parse() && !error.is_parse_too_large() {
-        tell_no_http(&told_by, peer, is_sealed, &error);
+        tell_no_http(&told_by, peer, speaks_tls, &error);
     } else {
         tracing::debug!(%error, ?peer, "a connection ended before its time");
     }
 }
 
 /// Who speaks TLS to a port that speaks plainly is told nothing that a browser shows.
-fn tell_no_http(site: &Site, peer: Option<SocketAddr>, is_sealed: bool, error: &hyper::Error) {
+fn tell_no_http(site: &Site, peer: Option<SocketAddr>, speaks_tls: bool, error: &hyper::Error) {
     if let Some(left_out) = site.may_tell(Reason::NoHttp) {
-        let hint = match is_sealed {
+        let hint = match speaks_tls {
             false => {
                 "if it speaks TLS (wss://, https://): this listener does not; write ws:// or http://, or set [tls]"
             }

@@ -101,8 +101,7 @@ pub(super) const GOALS: [Goal; 17] = [
         title: "Growth from 10 to a million channels and connections",
         conditions: "The engine alone, without sockets, in one process: connections are virtual. *Near* goes to the same 10 \
                      channels and shows our structures; *spread* goes to all, and shows the processor's caches and page tables \
-                     too: its growth is held against that of a bare table of as many names, in the same blocks, and an \
-                     exponent of n against that of a bare walk over n messages.",
+                     too: a bare table of as many names, and a bare walk over n messages, were measured in the same blocks.",
         usual_s: 90,
     },
     Goal {

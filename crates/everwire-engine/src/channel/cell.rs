@@ -498,7 +498,8 @@ impl Cell {
             located.recovered = Some(true);
             located.replaying = Some(window.count_from(seq));
             located.next_seq = seq;
-            located.last = Some(window.position_before(seq));
+            // And not the place of the message before: where a broker leaves numbers out, that is another one.
+            located.last = Some(since.clone());
             return located;
         }
         let foreign_epoch = since.epoch != top.epoch || since.offset > top.offset;

@@ -53,6 +53,10 @@ impl Cell {
     /// A member enters, held by the connection `holder`.
     pub fn enter(&self, card: MemberCard, holder: u64) -> Entered {
         let mut state = self.lock();
+        if !state.options.presence {
+            // It was switched off meanwhile: nobody would take the member out.
+            return Entered::Returned;
+        }
         let presence = state.presence.get_or_insert_default();
         let entered = presence.enter(card.clone(), holder);
         if entered == Entered::Joined {

@@ -32,20 +32,21 @@ pub(super) struct Change {
 impl Turn {
     /// The node has other settings. Where they are others for its channels, each goes by them already; their subscribers
     /// follow, some in each turn.
-    pub(super) fn change_settings(&mut self, rooms: bool) {
-        let before = std::mem::replace(&mut self.settings, self.node.settings());
+    pub(super) fn change_settings(&mut self, before: Option<Arc<Settings>>) {
+        self.settings = self.node.settings();
         self.last = None;
         self.hub.set_outbox_bytes(self.settings.limits.outbox_bytes as usize);
-        if rooms {
+        if let Some(before) = before {
             self.changing.push_back(Change { before, next: 0, end: self.hub.room_places() });
         }
     }
 
-    /// Goes on with the rooms that have not followed yet. Who comes meanwhile comes by the new settings, so that looking
+    /// Goes on with the rooms that have not followed yet; each is told whole, whoever is in it. Who comes meanwhile comes by the new settings, so that looking
     /// at a room twice does nothing more.
     pub(super) fn follow_settings(&mut self, now: Now) {
         let mut left = AT_ONCE;
         while left > 0
+            && !self.is_full()
             && let Some(change) = self.changing.front_mut()
         {
             let (before, index) = (change.before.clone(), change.next);
@@ -67,8 +68,7 @@ impl Turn {
     /// How many subscribers were looked at.
     fn change_room(&mut self, key: HubKey, cell: &Cell, before: &Namespaces, now: Now) -> usize {
         if cell.is_dead() {
-            let code = ErrorCode::UnrecoverablePosition;
-            return self.put_all_out(key, code, ANEW, true, now);
+            return self.begin_anew(key, now);
         }
         let (settings, name) = (self.settings.clone(), cell.name.as_str());
         let Some(options) = settings.namespaces.options_of(name) else {
@@ -90,6 +90,11 @@ impl Turn {
             }
         }
         looked
+    }
+
+    /// The channel is another one now: its subscribers are to come again. How many they were.
+    pub(super) fn begin_anew(&mut self, key: HubKey, now: Now) -> usize {
+        self.put_all_out(key, ErrorCode::UnrecoverablePosition, ANEW, true, now)
     }
 
     /// Nobody stays, nor comes in who waits.

@@ -64,7 +64,13 @@ impl Turn {
     /// This shard's room of the channel; made, with the shard's interest, where there is none.
     pub(super) fn room_for(&mut self, channel: &str, ask: &SubscribeAsk, now: Now) -> Result<HubKey, Full> {
         if let Some(key) = self.hub.find(channel) {
-            return Ok(key);
+            if self.hub.cell(key).is_some_and(|cell| cell.is_dead()) {
+                // Nothing comes there any more, and this shard has not told its subscribers yet.
+                self.begin_anew(key, now);
+            }
+            if let Some(key) = self.hub.find(channel) {
+                return Ok(key);
+            }
         }
         loop {
             let cell = self.node.cell(channel, &ask.options, now)?;

@@ -164,6 +164,7 @@ fn a_change_that_is_taken_back_has_still_begun_the_channel_anew() {
     let none = || Options { history: None, ..Options::open() };
     let mut worlds = Recipe { options: of(10), ..Recipe::default() }.shards::<2>();
     let slots = worlds.each_mut().map(|world| world.listeners(1, "x:a", "")[0]);
+    // The other shard looks at both at once.
     worlds[0].change(Some(none()));
     worlds[0].change(Some(of(10)));
     for (world, slot) in worlds.iter_mut().zip(slots) {
@@ -171,6 +172,61 @@ fn a_change_that_is_taken_back_has_still_begun_the_channel_anew() {
         let heard = world.heard(slot);
         assert!(heard.contains(r#""code":"unrecoverable_position""#), "{heard}");
     }
+}
+
+/// The newest settings hold when a shard looks, but what each change was is known.
+#[test]
+fn two_changes_at_once_are_both_followed() {
+    let mut worlds = Recipe::default().shards::<2>();
+    let slots = worlds.each_mut().map(|world| world.listeners(1, "x:a", "")[0]);
+    worlds.iter_mut().zip(slots).for_each(|(world, slot)| drop(world.heard(slot)));
+    let node = worlds[0].turn.node().clone();
+    let mut settings = Settings::clone(&node.settings());
+    settings.limits.channels = 7;
+    node.change(settings.clone(), worlds[0].now);
+    let shut = Options { access: Access::all(Who::Deny), ..Options::open() };
+    settings.namespaces.named.insert("x".into(), shut.into());
+    node.change(settings, worlds[0].now);
+    for (world, slot) in worlds.iter_mut().zip(slots) {
+        world.settle();
+        let heard = world.heard(slot);
+        assert!(heard.contains(r#""code":"permission_denied""#), "{heard}");
+    }
+}
+
+#[test]
+fn who_was_there_is_a_member_again_when_presence_was_off_for_a_moment() {
+    let mut worlds = Recipe::default().shards::<2>();
+    let slots = worlds.each_mut().map(|world| world.listeners(1, "x:a", "")[0]);
+    worlds[0].change(Some(Options { presence: false, ..Options::open() }));
+    worlds[0].change(Some(Options::open()));
+    worlds[1].settle();
+    let said = worlds[0].ask(slots[0], r#"{"type":"presence","id":3,"channel":"x:a"}"#);
+    assert!(said.contains(r#""clients":2"#), "{said}");
+}
+
+/// A shard is told of a change in its turn; who subscribes before does not come to what is over.
+#[test]
+fn who_subscribes_meanwhile_comes_to_the_new_channel() {
+    let none = || Options { history: None, ..Options::open() };
+    let mut worlds = Recipe { options: of(10), ..Recipe::default() }.shards::<2>();
+    let early = worlds[1].listeners(1, "x:a", "")[0];
+    worlds[1].heard(early);
+    worlds[0].change(Some(none()));
+    // Its shard has not had a turn since.
+    let late = worlds[1].open(None);
+    worlds[1].turn.message(late, br#"{"type":"subscribe","id":2,"channel":"x:a"}"#, worlds[1].now);
+    worlds[1].settle();
+    let heard = worlds[1].heard(early);
+    assert!(heard.contains(r#""code":"unrecoverable_position""#), "{heard}");
+    let publisher = worlds[0].open(None);
+    worlds[0].publish(publisher, "x:a", "news", "");
+    worlds[1].settle();
+    let heard = worlds[1].heard(late);
+    assert!(
+        heard.contains("subscribed") && heard.contains("news") && !heard.contains("unsubscribed"),
+        "{heard}"
+    );
 }
 
 /// `/ready` asks by a channel that is in no namespace.

@@ -402,7 +402,8 @@ fn read_node(section: &mut Section, config: &mut Config) {
     section.number("message_ids", doc, &mut node.message_ids_in_all, 0..=1 << 32);
     let doc = "Message ids of one channel, for five minutes each; of more the oldest are forgotten.";
     section.number("channel_message_ids", doc, &mut node.message_ids, 1..=U32);
-    let doc = "What may wait in one thread for a channel's slower subscribers before they read its history instead.";
+    let doc = "What may wait in one thread for a channel's subscribers; above it stored messages are read from its history, and \
+               others left out, which is told by a gap.";
     section.size("pending_bytes", doc, &mut node.pending_bytes, 64 * KIB..=1 << 40);
     let doc = "Outboxes of all connections; above it the largest is emptied, or its connection ended.";
     section.size("outbox_bytes", doc, &mut node.outbox_bytes, 64 * KIB..=1 << 50);

@@ -213,7 +213,7 @@ fn trouble(site: &Site, shards: &Reading) -> Vec<Family> {
         ),
         sum(
             "everwire_collapses",
-            "Times that so much waited for a channel that its subscribers read its history instead",
+            "Times that too much waited for a channel: stored messages were read from its history, others left out and told",
             shards.collapsed,
         ),
         sum("everwire_gaps", "Gaps that were told to subscribers", load(&node.gaps)),

@@ -101,7 +101,7 @@ fn what_is_left_out_of_an_outbox_and_why() {
     }
 }
 
-/// So little may wait for a channel that two messages of one turn are too much.
+/// So little may wait for a channel that each message is too much.
 #[test]
 fn what_waits_for_a_channel_collapses() {
     let world = world_with(|config| config.node_limits.pending_bytes = 1);

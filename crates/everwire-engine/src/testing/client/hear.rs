@@ -230,7 +230,8 @@ impl Client {
             return Ok(());
         }
         // Not of a channel that may have been evicted since, and counts from 1 again.
-        let here = view.open && self.subs.contains_key(channel);
+        let leaves = |asked: &Asked| matches!(asked, Asked::Unsubscribe { channel: left } if left == channel);
+        let here = view.open && self.subs.contains_key(channel) && !self.asked.values().any(leaves);
         if here && !walk.stale && (view.summary)(channel).version == version {
             let seen: BTreeSet<_> = walk.seen.iter().cloned().collect();
             let (users, clients) = (frame["users"].as_u64(), frame["clients"].as_u64());
