@@ -52,9 +52,13 @@ fn nodes_on_a_faulty_broker_keep_their_promises() {
 /// Seeds of long runs that found something once.
 #[test]
 fn what_was_found_once_is_not_found_again() {
-    for (world, seed) in
-        [(World::Brokered, 196), (World::Brokered, 548), (World::Memory, 2_163), (World::Memory, 9_205)]
-    {
+    for (world, seed) in [
+        (World::Brokered, 196),
+        (World::Brokered, 548),
+        (World::Brokered, 2_761),
+        (World::Memory, 2_163),
+        (World::Memory, 9_205),
+    ] {
         assert_eq!(run(&Plan { seed, steps: 2_000, world }).err(), None, "{world:?}");
     }
 }

@@ -200,6 +200,11 @@ impl Ledger {
         a == b || (a.epoch == b.epoch && none_between())
     }
 
+    /// Whether the broker outside, where there is one, has not begun the channel anew since.
+    pub(super) fn is_current(&self, channel: &str, at: &Position) -> bool {
+        self.central.as_ref().and_then(|central| central.top(channel)).is_none_or(|top| top.epoch == at.epoch)
+    }
+
     /// The place that many messages before this one.
     pub(super) fn back(&self, channel: &str, top: &Position, count: u64) -> Position {
         let mut offset = top.offset;

@@ -119,8 +119,9 @@ impl Client {
             }
             ("subscribed", Asked::Subscribe { channel, since, rewind, mute, watch, genuine_ms, .. }) => {
                 let top = position_of(&frame["position"]);
-                let ahead =
-                    since.as_ref().zip(top).is_some_and(|(s, t)| s.epoch == t.epoch && s.offset > t.offset);
+                let ahead = since.as_ref().zip(top).is_some_and(|(s, t)| {
+                    s.epoch == t.epoch && s.offset > t.offset && view.ledger.is_current(&channel, s)
+                });
                 // Within this time every ask of a broker was answered, if it was taken.
                 if ahead && view.untroubled && genuine_ms.is_some_and(|at| at + 9_000 > view.now_ms) {
                     return Err("promise 2: it had that position, and the stream does not".to_owned());
