@@ -19,7 +19,6 @@ use everwire_proto::position::Position;
 pub use self::order::{Listing, Order, ReplyTo, Report, Seen};
 
 use crate::entry::{Entry, MemberNote};
-use crate::node::Settings;
 
 /// A channel's place in one shard's hub. The generation tells a reused place from the one that was meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,8 +82,11 @@ pub enum Item {
     Lost(HubKey),
     /// The channel's link to its broker stands: waiting subscribers can be answered.
     Live(HubKey),
-    /// The node has other settings; where they are others for channels, these were before.
-    Changed(Option<Arc<Settings>>),
+    /// The node has other settings.
+    Changed {
+        /// For channels too.
+        rooms: bool,
+    },
     /// The broker refused the channel: waiting subscribers are told.
     Failed(HubKey),
     /// Presence events were left out because the inbox was full: tell those who want them.

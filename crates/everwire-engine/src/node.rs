@@ -264,10 +264,8 @@ impl Node {
                 self.change_cells(stripe, &settings.namespaces, now);
             }
         }
-        // A shard reads what is newest then: what was before this change it could not know.
-        let before = rooms.then_some(before);
         for inbox in &self.shared.inboxes {
-            inbox.push(Item::Changed(before.clone()));
+            inbox.push(Item::Changed { rooms });
         }
     }
 

@@ -169,6 +169,8 @@ pub struct Turn {
     next_ask: u64,
     last: Option<Last>,
     joining: FxHashMap<HubKey, Vec<Joining>>,
+    /// The settings that rooms follow, or are about to.
+    followed: Arc<Settings>,
     /// Settings that some rooms have not followed yet.
     changing: VecDeque<Change>,
     leaves: BinaryHeap<Leave>,
@@ -199,6 +201,7 @@ impl Turn {
         let hub = Hub::new(shard, outbox_bytes, node.shared.limits.pending_bytes);
         Self {
             node,
+            followed: settings.clone(),
             settings,
             shard,
             hub,
@@ -465,7 +468,7 @@ impl Turn {
                 Item::Failed(key) => self.channel_failed(key, now),
                 Item::Answer(number, answer) => self.answered(number, answer, now),
                 Item::Resumed(at) => self.resumed_elsewhere(at, now),
-                Item::Changed(before) => self.change_settings(before),
+                Item::Changed { rooms } => self.change_settings(rooms),
                 Item::Expel(expulsion) => self.expel(&expulsion, now),
                 Item::KeysGone(keys) => self.end_keys(&keys, now),
                 Item::Order(order, reply) => reply.give(self.obey(&order, now)),

@@ -32,11 +32,13 @@ pub(super) struct Change {
 impl Turn {
     /// The node has other settings. Where they are others for its channels, each goes by them already; their subscribers
     /// follow, some in each turn.
-    pub(super) fn change_settings(&mut self, before: Option<Arc<Settings>>) {
+    pub(super) fn change_settings(&mut self, rooms: bool) {
         self.settings = self.node.settings();
         self.last = None;
         self.hub.set_outbox_bytes(self.settings.limits.outbox_bytes as usize);
-        if let Some(before) = before {
+        if rooms {
+            // Not what this shard went by: a change that was for no room may have brought the next one with it.
+            let before = std::mem::replace(&mut self.followed, self.settings.clone());
             self.changing.push_back(Change { before, next: 0, end: self.hub.room_places() });
         }
     }
@@ -80,7 +82,8 @@ impl Turn {
         if before.is_none_or(|before| admits(before) != admits(options)) {
             looked += self.put_forbidden_out(key, name, options, now);
         }
-        if options.presence && before.is_none_or(|before| !before.presence) {
+        // It may have been off for a moment, and who is a member already stays one.
+        if options.presence {
             for slot in self.hub.subscribers(key) {
                 looked += 1;
                 if let Some(conn) = self.conn(slot) {
