@@ -9,7 +9,7 @@ mod send;
 mod tls;
 
 use std::io::{self, BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -145,8 +145,23 @@ impl Drop for Running {
     }
 }
 
+/// Listens, says where, and takes a first connection and so many others, which don't wait when they are written to.
+fn crowd(conns: usize) -> io::Result<(TcpStream, Vec<TcpStream>)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    say_port(&listener)?;
+    let first = listener.accept()?.0;
+    let mut sockets = Vec::with_capacity(conns);
+    for _ in 0..conns {
+        let socket = listener.accept()?.0;
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        sockets.push(socket);
+    }
+    Ok((first, sockets))
+}
+
 /// Says the port on standard output.
-fn say_port(listener: &std::net::TcpListener) -> io::Result<()> {
+fn say_port(listener: &TcpListener) -> io::Result<()> {
     use std::io::Write as _;
     writeln!(io::stdout(), "{}", listener.local_addr()?.port())
 }

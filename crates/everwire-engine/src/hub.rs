@@ -103,7 +103,7 @@ pub struct Figures {
     pub left_out_volatile: u64,
     /// Times that a channel's presence events were left out of a full outbox.
     pub left_out_presence: u64,
-    /// Times that so much waited in a room that its subscribers were sent to the window.
+    /// Times that too much waited in a room: stored messages were left to the window, others left out and told.
     pub collapsed: u64,
     /// From the publish to the offer to the last plain subscriber, for each batch.
     pub fanout: Lags,

@@ -251,7 +251,8 @@ impl Node {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Other settings hold from now on: in each channel at once, in each shard, and for its subscribers, from its next turn.
+    /// Other settings hold from now on: in each channel at once, in each shard from its next turn, and for those who are
+    /// subscribed there over its next turns.
     pub fn change(&self, settings: Settings, now: Now) {
         let settings = Arc::new(settings);
         let before = std::mem::replace(

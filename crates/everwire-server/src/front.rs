@@ -75,7 +75,7 @@ pub(crate) async fn accept(
                 Ok(caller) => {
                     tokio::spawn(serve(stream, caller, site.clone(), router.clone(), stop.clone()));
                 }
-                Err(Shut::Full) => reserve.refuse(stream),
+                Err(Shut::Full) => _ = reserve.refuse(stream),
                 Err(Shut::Crowded) => drop(stream),
             },
             Err(error) if is_the_peers(&error) => tracing::debug!(%error, "a connection ended in the queue"),
@@ -165,11 +165,10 @@ async fn serve(
 /// Who speaks TLS to a port that speaks plainly is told nothing that a browser shows.
 fn tell_no_http(site: &Site, peer: Option<SocketAddr>, speaks_tls: bool, error: &hyper::Error) {
     if let Some(left_out) = site.may_tell(Reason::NoHttp) {
-        let hint = match speaks_tls {
-            false => {
-                "if it speaks TLS (wss://, https://): this listener does not; write ws:// or http://, or set [tls]"
-            }
-            true => "this listener speaks HTTP/1.1 over TLS",
+        let hint = if speaks_tls {
+            "this listener speaks HTTP/1.1 over TLS"
+        } else {
+            "if it speaks TLS (wss://, https://): this listener does not; write ws:// or http://, or set [tls]"
         };
         tracing::warn!(%error, ?peer, left_out, hint, "what a client said is no HTTP");
     }

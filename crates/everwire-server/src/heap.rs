@@ -24,11 +24,11 @@ const MANY: u64 = 10_000;
 /// Connections that end, and when it is worth it to ask.
 #[derive(Debug, Default)]
 struct Tide {
-    /// When it was asked for last.
+    /// How many had ended when it was asked for last.
     asked: u64,
-    /// At the last look.
+    /// How many had ended at the last look.
     seen: u64,
-    /// Most ends in one look since then.
+    /// The most that ended from one look to the next since it was asked for.
     most: u64,
     calm: u32,
 }

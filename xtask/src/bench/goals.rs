@@ -101,7 +101,8 @@ pub(super) const GOALS: [Goal; 17] = [
         title: "Growth from 10 to a million channels and connections",
         conditions: "The engine alone, without sockets, in one process: connections are virtual. *Near* goes to the same 10 \
                      channels and shows our structures; *spread* goes to all, and shows the processor's caches and page tables \
-                     too: a bare table of as many names, and a bare walk over n messages, were measured in the same blocks.",
+                     too: a bare table of as many names stands beside it, measured in the same blocks, and a bare walk over n \
+                     messages, measured in the same run.",
         usual_s: 90,
     },
     Goal {

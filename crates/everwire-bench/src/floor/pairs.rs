@@ -1,22 +1,12 @@
 //! Channels of two, in an order in which none comes soon again: the least that many small channels can cost.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpListener;
 
 /// Each message begins, behind the head of its frame, with the number of its channel in so many digits.
 pub(crate) const DIGITS: std::ops::Range<usize> = 4..12;
 
 pub(super) fn run(conns: usize, frame: usize, burst: usize) -> io::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    super::say_port(&listener)?;
-    let mut first = listener.accept()?.0;
-    let mut sockets = Vec::with_capacity(conns);
-    for _ in 0..conns {
-        let socket = listener.accept()?.0;
-        socket.set_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        sockets.push(socket);
-    }
+    let (mut first, sockets) = super::crowd(conns)?;
     let mut messages = vec![0; frame * burst];
     while first.read_exact(&mut messages).is_ok() {
         for message in messages.chunks_exact(frame) {

@@ -47,7 +47,7 @@ fn bursts(channels: usize, mut publish: impl FnMut(usize, &mut Vec<u8>)) -> Vec<
 }
 
 impl Rooms {
-    /// Publishes to channels of this name, each of which two hear.
+    /// Publishes to channels that two hear each.
     fn pairs(swarm: Shared, watched: Watched, publisher: usize, channels: usize) -> Self {
         let dialect = Dialect::everwire();
         let bursts = bursts(channels, |channel, out| {
@@ -182,30 +182,35 @@ pub(super) fn huge(bench: Bench, subscribers: usize) -> Result<Finding> {
 
 /// What a bare `send` costs when there are so many sockets, ns: they do not fit into the caches either.
 fn bare_send(bench: Bench, sockets: usize) -> Result<f64> {
-    let running = Running::start(Program::Send { conns: sockets, frame: FRAME }, bench.server_core)?;
-    let swarm = bench.swarm()?;
-    let publisher = bare(&running).open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
-    bare(&running).open(&mut swarm.borrow_mut(), sockets, |_| None)?;
     let mut messages = Vec::new();
     write_frame(&mut messages, Opcode::Text, &[b'.'; FRAME - 4]);
-    let watched = running.watched.clone();
-    let mut side =
-        FanOut { swarm, watched, publisher, messages, deliveries: sockets as u64, least_bytes: 128 };
-    let blocks =
-        (0..3).map(|_| Ok(side.block(bench.rounds.block)?.cpu_each())).collect::<Result<Vec<_>>>()?;
-    Ok(median(&blocks))
+    let deliveries = sockets as u64;
+    bare_loop(bench, Program::Send { conns: sockets, frame: FRAME }, sockets, |swarm, watched, publisher| {
+        FanOut { swarm, watched, publisher, messages, deliveries, least_bytes: 128 }
+    })
 }
 
 /// The same to two sockets for each message, of so many.
 fn bare_pairs(bench: Bench, channels: usize) -> Result<f64> {
     let program = Program::Pairs { conns: channels, frame: FRAME, burst: IN_FLIGHT };
+    let side = |swarm, watched, publisher| Rooms::bare(swarm, watched, publisher, channels);
+    Ok(bare_loop(bench, program, channels, side)? / 2.0)
+}
+
+/// CPU of a bare loop for each thing that it did, ns.
+fn bare_loop<S: Side>(
+    bench: Bench,
+    program: Program,
+    conns: usize,
+    side: impl FnOnce(Shared, Watched, usize) -> S,
+) -> Result<f64> {
     let running = Running::start(program, bench.server_core)?;
     let swarm = bench.swarm()?;
     let publisher = bare(&running).open(&mut swarm.borrow_mut(), 1, |_| None)?[0];
-    bare(&running).open(&mut swarm.borrow_mut(), channels, |_| None)?;
-    let mut side = Rooms::bare(swarm, running.watched.clone(), publisher, channels);
-    let mut sends = || Ok(side.block(bench.rounds.block)?.cpu_each() / 2.0);
-    let blocks = (0..3).map(|_| sends()).collect::<Result<Vec<_>>>()?;
+    bare(&running).open(&mut swarm.borrow_mut(), conns, |_| None)?;
+    let mut side = side(swarm, running.watched.clone(), publisher);
+    let blocks =
+        (0..3).map(|_| Ok(side.block(bench.rounds.block)?.cpu_each())).collect::<Result<Vec<_>>>()?;
     Ok(median(&blocks))
 }
 

@@ -50,11 +50,11 @@ impl Cell {
         state.presence.as_ref().filter(|presence| presence.counts).map(|presence| presence.summary())
     }
 
-    /// A member enters, held by the connection `holder`.
+    /// A member enters, held by the connection `holder`; where presence is off nobody does, and nobody is told.
     pub fn enter(&self, card: MemberCard, holder: u64) -> Entered {
         let mut state = self.lock();
         if !state.options.presence {
-            // It was switched off meanwhile: nobody would take the member out.
+            // Switched off since its shard looked: nobody would take the member out.
             return Entered::Returned;
         }
         let presence = state.presence.get_or_insert_default();

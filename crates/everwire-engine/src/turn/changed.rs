@@ -43,8 +43,8 @@ impl Turn {
         }
     }
 
-    /// Goes on with the rooms that have not followed yet; each is told whole, whoever is in it. Who comes meanwhile comes by the new settings, so that looking
-    /// at a room twice does nothing more.
+    /// Goes on with the rooms that have not followed yet; each is told whole, whoever is in it. Who comes meanwhile comes by
+    /// the new settings, so that looking at a room twice does nothing more.
     pub(super) fn follow_settings(&mut self, now: Now) {
         let mut left = AT_ONCE;
         while left > 0

@@ -174,7 +174,7 @@ fn a_change_that_is_taken_back_has_still_begun_the_channel_anew() {
     }
 }
 
-/// The newest settings hold when a shard looks, but what each change was is known.
+/// The newest settings are those of both changes when a shard hears of the first, which was for no channel.
 #[test]
 fn two_changes_at_once_are_both_followed() {
     let mut worlds = Recipe::default().shards::<2>();

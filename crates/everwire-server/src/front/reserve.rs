@@ -51,8 +51,12 @@ impl Reserve {
     }
 
     /// Turns away a connection for which there is a descriptor, but no room.
-    pub(super) fn refuse(&self, stream: Stream) {
-        let _ = stream.into_parts().and_then(|(socket, ..)| say(&self.full, &TcpStream::from(socket)));
+    ///
+    /// # Errors
+    /// The operating system's; then it is cut without a word.
+    pub(super) fn refuse(&self, stream: Stream) -> io::Result<()> {
+        let (socket, ..) = stream.into_parts()?;
+        say(&self.full, &TcpStream::from(socket))
     }
 
     /// Takes the next connection off the queue and turns it away. `false`: that could not be done either, and only time
@@ -68,7 +72,7 @@ impl Reserve {
         let turned = match taken {
             Some((stream, _)) => {
                 self.turned_away += 1;
-                stream.into_parts().and_then(|(socket, ..)| say(&self.full, &TcpStream::from(socket))).is_ok()
+                self.refuse(stream).is_ok()
             }
             None => false,
         };
